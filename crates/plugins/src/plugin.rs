@@ -1,0 +1,124 @@
+//! The trait that every plugin implements, and the slice that lists them all.
+
+use std::io;
+use std::path::PathBuf;
+
+use hostwatch_wire::{InvalidLayout, Parameters};
+
+use crate::options::{BuildError, Options};
+use crate::{Samples, cpu, load, memory};
+
+/// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
+pub static PLUGINS: &[Descriptor] = &[cpu::DESCRIPTOR, load::DESCRIPTOR, memory::DESCRIPTOR];
+
+/// The plugin that is called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Descriptor> {
+    PLUGINS.iter().find(|descriptor| descriptor.name == name)
+}
+
+/// Code that measures one thing, with whatever it keeps between two measurements.
+pub trait Plugin: Send {
+    /// Measures once and hands every sample to `samples`, which the caller begins and finishes. May block.
+    ///
+    /// # Errors
+    /// What could not be read or understood; the samples so far are then worth nothing. To have nothing to report
+    /// is no error.
+    fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError>;
+}
+
+/// What there is to know about a plugin before it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptor {
+    /// The word in a service's `plugin = "…"`.
+    pub name: &'static str,
+    /// What node_exporter calls its collector of the same figures.
+    pub collector: &'static str,
+    /// What it measures and from where, in one sentence for people.
+    pub about: &'static str,
+    /// Whether it runs where nobody chose.
+    pub on_by_default: bool,
+    /// Makes an instance; [`Descriptor::build`] is how to call it.
+    pub build: Build,
+}
+
+/// Makes an instance of a plugin from where the host is seen and what the service says.
+pub type Build = fn(&Roots, &mut Options<'_>) -> Result<Box<dyn Plugin>, BuildError>;
+
+impl Descriptor {
+    /// Makes an instance that measures what is below `roots`. Touches no file: what is missing shows when it runs.
+    ///
+    /// # Errors
+    /// Names every parameter that is unknown or wrong.
+    pub fn build(&self, roots: &Roots, parameters: &Parameters) -> Result<Box<dyn Plugin>, BuildError> {
+        let mut options = Options::new(parameters);
+        let plugin = (self.build)(roots, &mut options);
+        // The options know every mistake, while the plugin may have given up at its first.
+        options.finish()?;
+        plugin
+    }
+}
+
+/// Where the host is seen, which inside a container is not at the usual places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// Where procfs is mounted.
+    pub procfs: PathBuf,
+    /// Where sysfs is mounted.
+    pub sysfs: PathBuf,
+    /// Where the host's root directory is.
+    pub rootfs: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self { procfs: "/proc".into(), sysfs: "/sys".into(), rootfs: "/".into() }
+    }
+}
+
+/// Why a plugin could not measure.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A file that cannot be opened or read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A file that does not say what it should.
+    #[error("{}: expected {expected}, found {found:?}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What should stand there.
+        expected: &'static str,
+        /// What stands there, shortened.
+        found: String,
+    },
+    /// Samples that make no layout, for example a series that came twice.
+    #[error("unfit samples: {0}")]
+    Layout(#[from] InvalidLayout),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slice_is_sorted_and_every_plugin_is_found_by_its_name() {
+        assert!(PLUGINS.is_sorted_by_key(|descriptor| descriptor.name));
+        for descriptor in PLUGINS {
+            assert_eq!(find(descriptor.name).map(|found| found.collector), Some(descriptor.collector));
+        }
+        assert!(find("nonsense").is_none());
+    }
+
+    #[test]
+    fn a_plugin_without_parameters_says_so() {
+        let parameters = Parameters::from([("path".to_owned(), hostwatch_wire::Parameter::Boolean(true))]);
+        let error = find("load").unwrap().build(&Roots::default(), &parameters).err().unwrap();
+        assert_eq!(error.to_string(), "path: unknown parameter; this plugin takes none");
+    }
+}

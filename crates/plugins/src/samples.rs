@@ -1,0 +1,158 @@
+//! The sink for a plugin's samples: values, and the layout that says what they mean.
+
+use std::sync::Arc;
+
+use hostwatch_wire::{EncodedLayout, Family, Label, Layout, LayoutId, MetricType, Series, Suffix};
+
+use crate::CollectError;
+
+/// Takes the samples of one service, collection after collection.
+///
+/// A collection is `begin`, then each `family` followed by a `push` for each of its series, then `finish`. As long as
+/// the names and labels come as they did the last time, they are only compared with the layout and nothing is
+/// allocated; at the first difference the rest of the layout is made anew.
+#[derive(Debug)]
+pub struct Samples {
+    layout: Arc<Layout>,
+    encoded: EncodedLayout,
+    id: LayoutId,
+    values: Vec<f64>,
+    /// How many families this collection has begun.
+    families: usize,
+    /// How many series it has pushed to the last one of them.
+    series: usize,
+    /// The layout as far as this collection has come, once it differs from `layout`.
+    rebuilt: Option<Layout>,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Samples {
+    /// A sink whose layout is empty.
+    #[must_use]
+    pub fn new() -> Self {
+        let layout = Layout::default();
+        let encoded = EncodedLayout::new(&layout);
+        let id = encoded.id();
+        Self { layout: layout.into(), encoded, id, values: Vec::new(), families: 0, series: 0, rebuilt: None }
+    }
+
+    /// Begins a collection and forgets what an unfinished one has left.
+    pub fn begin(&mut self) {
+        self.values.clear();
+        self.families = 0;
+        self.series = 0;
+        self.rebuilt = None;
+    }
+
+    /// Begins a family, each name once in a collection. `help` is for people and of one sentence.
+    pub fn family(&mut self, name: &str, kind: MetricType, help: &str) {
+        if self.rebuilt.is_none() && !(self.last_family_is_complete() && self.next_family_is(name, kind, help)) {
+            self.diverge();
+        }
+        if let Some(rebuilt) = &mut self.rebuilt {
+            let (name, help) = (name.to_owned(), help.to_owned());
+            rebuilt.families.push(Family { name, kind, help, series: Vec::new() });
+        }
+        self.families += 1;
+        self.series = 0;
+    }
+
+    /// Adds a series of the family that was begun last. Labels may come in any order; sorted by name costs least.
+    pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.values.push(value);
+        if self.rebuilt.is_none() {
+            if self.next_series_is(labels) {
+                self.series += 1;
+                return;
+            }
+            self.diverge();
+        }
+        let label = |(name, value): &(&str, &str)| Label { name: (*name).to_owned(), value: (*value).to_owned() };
+        let mut labels: Vec<Label> = labels.iter().map(label).collect();
+        labels.sort();
+        let rebuilt = self.rebuilt.get_or_insert_default();
+        if rebuilt.families.is_empty() {
+            // A value without a family: finish() refuses the layout because of the missing name.
+            let (name, kind, help) = (String::new(), MetricType::Unknown, String::new());
+            rebuilt.families.push(Family { name, kind, help, series: Vec::new() });
+        }
+        if let Some(family) = rebuilt.families.last_mut() {
+            family.series.push(Series { suffix: Suffix::None, labels });
+        }
+    }
+
+    /// Ends a collection. Says whether the layout is another one than after the collection before.
+    ///
+    /// # Errors
+    /// When what was pushed makes no layout, for example a name or a series that came twice. The layout then stays
+    /// what it was, and the values are worth nothing.
+    pub fn finish(&mut self) -> Result<bool, CollectError> {
+        let complete = self.families == self.layout.families.len() && self.last_family_is_complete();
+        if self.rebuilt.is_none() && !complete {
+            self.diverge();
+        }
+        let Some(layout) = self.rebuilt.take().filter(|rebuilt| *rebuilt != *self.layout) else { return Ok(false) };
+        layout.check()?;
+        self.encoded = EncodedLayout::new(&layout);
+        self.id = self.encoded.id();
+        self.layout = layout.into();
+        Ok(true)
+    }
+
+    /// What the values mean.
+    #[must_use]
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The layout as it travels.
+    #[must_use]
+    pub fn encoded(&self) -> &EncodedLayout {
+        &self.encoded
+    }
+
+    /// The hash of the layout.
+    #[must_use]
+    pub fn layout_id(&self) -> LayoutId {
+        self.id
+    }
+
+    /// The values in the order of the layout's series, after a collection that finished well.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    fn next_family_is(&self, name: &str, kind: MetricType, help: &str) -> bool {
+        let next = self.layout.families.get(self.families);
+        next.is_some_and(|family| family.name == name && family.kind == kind && family.help == help)
+    }
+
+    fn next_series_is(&self, labels: &[(&str, &str)]) -> bool {
+        let family = self.families.checked_sub(1).and_then(|last| self.layout.families.get(last));
+        let next = family.and_then(|family| family.series.get(self.series));
+        next.is_some_and(|series| {
+            let expected = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
+            series.suffix == Suffix::None && expected.eq(labels.iter().copied())
+        })
+    }
+
+    fn last_family_is_complete(&self) -> bool {
+        let family = self.families.checked_sub(1).and_then(|last| self.layout.families.get(last));
+        family.is_none_or(|family| family.series.len() == self.series)
+    }
+
+    /// Starts to rebuild: takes over what this collection and the layout have in common.
+    fn diverge(&mut self) {
+        let mut families = self.layout.families[..self.families].to_vec();
+        if let Some(family) = families.last_mut() {
+            family.series.truncate(self.series);
+        }
+        self.rebuilt = Some(Layout { families });
+    }
+}

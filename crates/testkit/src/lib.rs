@@ -1,1 +1,28 @@
-//! To be written.
+//! For tests only: guards for real processes, a strict reader of Prometheus pages, and `eventually`.
+//!
+//! A guard owns its process: it ends with the guard, and with the test program even if that is killed. What a process
+//! wrote is in a log file, whose end is part of every error and is printed when a test panics. Waiting is polling a
+//! condition with a deadline, never a pause of fixed length. A missing program is a loud failure, never a skip.
+
+mod client;
+mod eventually;
+mod home;
+mod http;
+mod page;
+mod ports;
+mod process;
+mod programs;
+mod prometheus;
+mod redis;
+mod server;
+
+pub use client::{Client, ClientSetup};
+pub use eventually::{eventually, eventually_every};
+pub use http::get;
+pub use page::{Family, Labels, Page, PageError, Sample};
+pub use ports::free_port;
+pub use process::{Process, Signal};
+pub use programs::{Profile, Programs, build, find, package_of, programs, require, root};
+pub use prometheus::{Prometheus, promtool_remarks};
+pub use redis::{Redis, RedisSetup};
+pub use server::{Server, ServerSetup};

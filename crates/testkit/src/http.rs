@@ -1,0 +1,36 @@
+//! HTTP as a scraper does it: one GET, a connection of its own, the body as it is.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ureq::Agent;
+
+/// Longer than any answer may take, so that a server that hangs fails a test instead of holding it up.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// More than the page of any fleet that a test makes up.
+const MAX_BODY_BYTES: u64 = 1 << 30;
+
+static AGENT: LazyLock<Agent> = LazyLock::new(|| {
+    // No connection is kept: one to a server that has been restarted would fail the next request. No compression:
+    // the body is judged as it was sent.
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(TIMEOUT))
+        .max_idle_connections(0)
+        .accept_encoding("identity")
+        .proxy(None)
+        .build()
+        .into()
+});
+
+/// GETs a URL: the status and the body.
+///
+/// # Errors
+/// When no whole answer came within 10 s, or its body is not UTF-8. A status of 4xx or 5xx is no error.
+pub fn get(url: &str) -> Result<(u16, String)> {
+    let mut response = AGENT.get(url).call().with_context(|| format!("GET {url}"))?;
+    let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_string();
+    Ok((response.status().as_u16(), body.with_context(|| format!("GET {url}: body"))?))
+}

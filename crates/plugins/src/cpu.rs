@@ -131,3 +131,123 @@ fn parse(content: &[u8], processors: &mut Vec<Processor>) -> Result<(), Malforme
     }
     if processors.is_empty() { Err(Malformed::new("a line for each processor", content)) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A plugin over a /proc/stat that a test writes.
+    struct Bench {
+        directory: tempfile::TempDir,
+        plugin: Box<dyn Plugin>,
+        samples: Samples,
+    }
+
+    impl Bench {
+        fn new(parameters: &hostwatch_wire::Parameters) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
+            let plugin = DESCRIPTOR.build(&roots, parameters).unwrap();
+            Self { directory, plugin, samples: Samples::new() }
+        }
+
+        /// Collects over `stat`; says whether the layout changed.
+        fn collect(&mut self, stat: &str) -> Result<bool, CollectError> {
+            fs::write(self.directory.path().join("stat"), stat).unwrap();
+            self.samples.begin();
+            self.plugin.collect(&mut self.samples)?;
+            self.samples.finish()
+        }
+    }
+
+    #[test]
+    fn small_steps_back_are_held() {
+        let mut bench = Bench::new(&Default::default());
+        bench.collect("cpu0 100 0 0 5000 70 0 0 0 0 0\n").unwrap();
+        bench.collect("cpu0 101 0 0 4701 60 0 0 0 0 0\n").unwrap();
+        assert_eq!(bench.samples.values()[..5], [1.01, 0.0, 0.0, 50.0, 0.7]);
+    }
+
+    #[test]
+    fn a_jump_of_idle_starts_anew() {
+        let mut bench = Bench::new(&Default::default());
+        bench.collect("cpu0 100 0 0 5000 70 0 0 0 0 0\ncpu1 9 0 0 5000 0 0 0 0 0 0\n").unwrap();
+        bench.collect("cpu0 10 0 0 4700 6 0 0 0 0 0\ncpu1 8 0 0 5000 0 0 0 0 0 0\n").unwrap();
+        assert_eq!(bench.samples.values()[..5], [0.1, 0.0, 0.0, 47.0, 0.06]);
+        assert_eq!(bench.samples.values()[8], 0.09);
+    }
+
+    #[test]
+    fn a_processor_that_was_away_starts_anew_and_the_others_do_not() {
+        let mut bench = Bench::new(&Default::default());
+        let both = "cpu0 500 0 0 900 0 0 0 0 0 0\ncpu1 500 0 0 900 0 0 0 0 0 0\n";
+        assert!(bench.collect(both).unwrap());
+        assert!(bench.collect("cpu1 499 0 0 900 0 0 0 0 0 0\n").unwrap());
+        assert_eq!(bench.samples.values().len(), COLUMNS);
+        assert_eq!(bench.samples.values()[0], 5.0);
+        assert!(bench.collect("cpu0 3 0 0 900 0 0 0 0 0 0\ncpu1 498 0 0 900 0 0 0 0 0 0\n").unwrap());
+        assert_eq!((bench.samples.values()[0], bench.samples.values()[8]), (0.03, 5.0));
+        assert!(!bench.collect(both).unwrap());
+    }
+
+    #[test]
+    fn a_failed_collection_forgets_nothing() {
+        let mut bench = Bench::new(&Default::default());
+        bench.collect("cpu0 100 0 0 900 0 0 0 0 0 0\n").unwrap();
+        bench.collect("cpu0 200 0 0 900 0 0 0 0 0 0\ncpu1 1 0").unwrap_err();
+        assert!(!bench.collect("cpu0 99 0 0 900 0 0 0 0 0 0\n").unwrap());
+        assert_eq!(bench.samples.values()[0], 1.0);
+    }
+
+    #[test]
+    fn a_machine_with_512_processors() {
+        let stat: String = (0..512).map(|cpu| format!("cpu{cpu} {cpu} 0 0 0 0 0 0 0 0 0\n")).collect();
+        let mut bench = Bench::new(&Default::default());
+        assert!(bench.collect(&format!("cpu  9 0 0 0 0 0 0 0 0 0\n{stat}intr 0\n")).unwrap());
+        assert_eq!(bench.samples.values().len(), 512 * COLUMNS);
+        assert_eq!(bench.samples.values()[511 * MODES.len()], 5.11);
+        let last = &bench.samples.layout().families[1].series[1023].labels;
+        assert_eq!((last[0].value.as_str(), last[1].value.as_str()), ("511", "nice"));
+    }
+
+    #[test]
+    fn guests_can_be_left_out() {
+        let parameters = [("guest".to_owned(), hostwatch_wire::Parameter::Boolean(false))].into();
+        let mut bench = Bench::new(&parameters);
+        bench.collect("cpu0 1 2 3 4 5 6 7 8 9 10\n").unwrap();
+        assert_eq!(bench.samples.values().len(), MODES.len());
+    }
+
+    /// What could stand in a /proc/stat, right and wrong, and so gets further into the parser than any bytes.
+    fn stat() -> impl Strategy<Value = String> {
+        let field = prop_oneof![Just(String::new()), any::<u64>().prop_map(|n| n.to_string()), "[ -~]{0,3}"];
+        let line = ("cpu[0-3]?", prop::collection::vec(field, 0..12), "\n?");
+        let line = line.prop_map(|(name, fields, end)| format!("{name} {}{end}", fields.join(" ")));
+        prop::collection::vec(line, 0..6).prop_map(|lines| lines.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_content_is_processors_or_an_error(content in any::<Vec<u8>>()) {
+            let _ = parse(&content, &mut Vec::new());
+        }
+
+        #[test]
+        fn counters_never_run_back_by_less_than_a_hotplug(stats in prop::collection::vec(stat(), 1..5)) {
+            let mut bench = Bench::new(&Default::default());
+            for stat in stats {
+                let before = bench.samples.values().to_vec();
+                if bench.collect(&stat).is_ok_and(|changed| !changed) {
+                    for (before, after) in before.chunks(MODES.len()).zip(bench.samples.values().chunks(MODES.len())) {
+                        let jumped = after.get(IDLE) < before.get(IDLE);
+                        prop_assert!(jumped || after.iter().zip(before).all(|(after, before)| after >= before));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -97,3 +97,68 @@ impl<'a> Figure<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use hostwatch_wire::Parameters;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Roots;
+
+    fn describe(line: &str) -> (String, String) {
+        let (mut name, mut help) = ("left over".to_owned(), "left over".to_owned());
+        Figure::parse(line.as_bytes()).unwrap().describe(&mut name, &mut help);
+        (name, help)
+    }
+
+    #[test]
+    fn names_are_those_of_node_exporter() {
+        assert_eq!(describe("MemTotal: 1 kB").0, "node_memory_MemTotal_bytes");
+        assert_eq!(describe("Active(anon): 1 kB").0, "node_memory_Active_anon_bytes");
+        assert_eq!(describe("Committed_AS: 1 kB").0, "node_memory_Committed_AS_bytes");
+        let (name, help) = describe("HugePages_Total: 1");
+        assert_eq!(
+            (name.as_str(), help.as_str()),
+            ("node_memory_HugePages_Total", "HugePages_Total of /proc/meminfo.")
+        );
+    }
+
+    #[test]
+    fn a_line_that_comes_later_is_reported_from_then_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
+        let mut plugin = DESCRIPTOR.build(&roots, &Parameters::new()).unwrap();
+        let mut samples = Samples::new();
+        let mut collect = |content: &str| {
+            fs::write(directory.path().join("meminfo"), content).unwrap();
+            samples.begin();
+            plugin.collect(&mut samples).unwrap();
+            (samples.finish().unwrap(), samples.values().to_vec())
+        };
+        assert_eq!(collect("MemTotal: 2 kB\nMemFree: 1 kB\n"), (true, vec![2048.0, 1024.0]));
+        assert_eq!(collect("MemTotal: 2 kB\nMemFree: 2 kB\n"), (false, vec![2048.0, 2048.0]));
+        assert_eq!(collect("MemTotal: 2 kB\nZswap: 0 kB\nMemFree: 2 kB\n"), (true, vec![2048.0, 0.0, 2048.0]));
+        assert_eq!(collect("MemTotal: 2 kB\n"), (true, vec![2048.0]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_a_figure_or_an_error(line in any::<Vec<u8>>()) {
+            if let Ok(figure) = Figure::parse(&line) {
+                let (mut name, mut help) = (String::new(), String::new());
+                figure.describe(&mut name, &mut help);
+                prop_assert!(name.len() > 200 || hostwatch_wire::is_metric_name(&name), "{name:?}");
+            }
+        }
+
+        #[test]
+        fn any_figure_is_read(name in "[A-Za-z(_)]{1,20}", amount in any::<u64>(), unit in prop::bool::ANY) {
+            let line = format!("{name}:   {amount}{}", if unit { " kB" } else { "" });
+            let unit = if unit { Unit::Kibibytes } else { Unit::None };
+            prop_assert_eq!(Figure::parse(line.as_bytes()), Ok(Figure { name: name.as_bytes(), amount, unit }));
+        }
+    }
+}

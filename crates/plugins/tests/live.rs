@@ -1,0 +1,34 @@
+//! The plugins over this machine, compared with what sysinfo says about it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use hostwatch_plugins::{PLUGINS, Roots, Samples, facts, find};
+use hostwatch_wire::Parameters;
+
+fn collect(name: &str) -> Samples {
+    let mut plugin = find(name).unwrap().build(&Roots::default(), &Parameters::new()).unwrap();
+    let mut samples = Samples::new();
+    samples.begin();
+    plugin.collect(&mut samples).unwrap();
+    samples.finish().unwrap();
+    samples
+}
+
+#[test]
+fn every_plugin_works_here() {
+    for descriptor in PLUGINS {
+        let samples = collect(descriptor.name);
+        assert!(!samples.values().is_empty(), "{}", descriptor.name);
+        assert_eq!(samples.values().len(), samples.layout().len(), "{}", descriptor.name);
+    }
+}
+
+#[test]
+fn memory_and_processors_are_those_of_the_facts() {
+    let facts = facts(&Roots::default());
+    let memory = collect("memory");
+    assert_eq!(memory.layout().families[0].name, "node_memory_MemTotal_bytes");
+    assert_eq!(memory.values()[0], facts.memory_bytes as f64);
+    let cpu = collect("cpu");
+    assert_eq!(cpu.layout().families[0].series.len(), 8 * facts.cpus as usize);
+}

@@ -1,1 +1,8 @@
-//! To be written.
+//! How a daemon of hostwatch lives, whatever it does: its settings files, signals, readiness, watchdog, tasks and log.
+//!
+//! Nothing here knows of hosts, Redis or metrics, so that both daemons live by the same rules.
+
+mod secret;
+pub mod settings;
+
+pub use secret::Secret;

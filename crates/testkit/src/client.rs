@@ -58,7 +58,7 @@ impl Client {
         command.arg("--config").arg(&settings);
         without_our_environment(&mut command);
         command.env("HOSTWATCH_REDIS_URL", &setup.redis_url);
-        command.env("HOSTWATCH_STATE_DIRECTORY", home.path().join("state/hostwatch-client"));
+        command.env("HOSTWATCH_STATE_DIRECTORY", home.directory("state/hostwatch-client")?);
         command.env("HOSTWATCH_STATUS_FILE", home.path().join("hostwatch-client.status"));
         if let Some(host) = &setup.host {
             command.env("HOSTWATCH_HOST", host);

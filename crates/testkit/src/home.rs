@@ -29,6 +29,13 @@ impl Home {
         }
     }
 
+    /// A directory below the directory, made if it is missing.
+    pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Writes a file below the directory, with the folders above it.
     pub(crate) fn write(&self, file: &str, text: &str) -> Result<()> {
         let path = self.path().join(file);

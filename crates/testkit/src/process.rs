@@ -197,7 +197,8 @@ impl Process {
         anyhow!("{error:#}\n{}", self.show_log())
     }
 
-    fn show_log(&self) -> String {
+    /// The end of its log under a headline, for people.
+    pub fn show_log(&self) -> String {
         format!("--- {} ({}) ---\n{}\n--- end of {} ---", self.name, self.log.display(), self.log_tail(), self.name)
     }
 }

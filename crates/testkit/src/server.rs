@@ -68,7 +68,7 @@ impl Server {
         without_our_environment(&mut command);
         command.env("HOSTWATCH_REDIS_URL", &setup.redis_url);
         command.env("HOSTWATCH_WEB_LISTEN_ADDRESS", listen_address);
-        command.env("HOSTWATCH_STATE_DIRECTORY", home.path().join("state/hostwatch-server"));
+        command.env("HOSTWATCH_STATE_DIRECTORY", home.directory("state/hostwatch-server")?);
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start("hostwatch-server", &command, &home.path().join("hostwatch-server.log"))?;
         let mut server = Self { process, address: String::new(), home };

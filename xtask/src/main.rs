@@ -1,2 +1,44 @@
-//! Chores.
-fn main() {}
+//! The chores of this repository: `cargo xtask run`, `test` and `bench`. There is no other entry point.
+#![expect(clippy::print_stdout, reason = "a chore talks to the person who started it")]
+
+mod bench;
+mod install;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use bench::Bench;
+use clap::Parser;
+
+/// Chores of the hostwatch repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Starts a private Redis, the server and a client of this machine with the shipped configuration, until Ctrl-C.
+    Run,
+    /// Runs every check of the repository; the last line is `N passed, N failed`.
+    Test {
+        /// Leave out the tests that need Prometheus.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Measures, and asserts nothing.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Chore::parse() {
+        Chore::Run => run::run(),
+        Chore::Test { quick } => return test::run(quick),
+        Chore::Bench(bench) => bench.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask bench`: figures of the release build, printed and never asserted: machines differ.
+
+mod idle;
+mod push;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use hostwatch_testkit::{Client, ClientSetup, Page, Profile, Redis, Server, ServerSetup, build};
+
+use crate::install::install;
+
+/// What to measure.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// The time from SIGHUP after an edit of a template until the client's `applied` is on the server's page.
+    Push {
+        /// How many edits.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+    },
+    /// CPU time of server and client at rest, with Redis up and with Redis away.
+    Idle {
+        /// How long each of the two is watched.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+    },
+}
+
+impl Bench {
+    pub(crate) fn run(&self) -> Result<()> {
+        install(&["redis-server"])?;
+        match self {
+            Self::Push { runs } => push::run(*runs),
+            Self::Idle { seconds } => idle::run(Duration::from_secs(*seconds)),
+        }
+    }
+}
+
+/// The id of the one host.
+const HOST: &str = "bench";
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One of each; they end in this order.
+struct Rig {
+    client: Client,
+    server: Server,
+    redis: Redis,
+}
+
+impl Rig {
+    /// Starts all three and waits until the client runs what the server wants it to run.
+    fn start() -> Result<Self> {
+        let programs = build(Profile::Release)?;
+        let redis = Redis::start()?;
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let mut server = Server::start(&ServerSetup {
+            redis_url: redis.unix_url(),
+            files: vec![
+                file("hosts.toml", &format!("[hosts.{HOST}]\ntemplates = [\"bench\"]\n")),
+                file("templates.toml", "[templates.bench]\nservices = [\"cpu\", \"load\", \"memory\"]\n"),
+                file("services/bench.toml", &services("10s")),
+            ],
+            program: Some(programs.server),
+            ..ServerSetup::default()
+        })?;
+        let client = Client::start(&ClientSetup {
+            host: Some(HOST.to_owned()),
+            redis_url: redis.unix_url(),
+            program: Some(programs.client),
+            ..ClientSetup::default()
+        })?;
+        server.eventually("the first config is applied", DEADLINE, |page| {
+            let applied = revision(page, "applied").context("nothing applied")?;
+            (revision(page, "wanted") == Some(applied)).then_some(()).context("another one is wanted")
+        })?;
+        Ok(Self { client, server, redis })
+    }
+}
+
+/// The services file, with the interval of one of them.
+fn services(load_interval: &str) -> String {
+    format!(
+        "[services.cpu]\nplugin = \"cpu\"\ninterval = \"10s\"\n\n\
+         [services.load]\nplugin = \"load\"\ninterval = \"{load_interval}\"\n\n\
+         [services.memory]\nplugin = \"memory\"\ninterval = \"10s\"\n"
+    )
+}
+
+/// The host's revision in a state, `wanted` or `applied`, as the page has it.
+fn revision<'a>(page: &'a Page, state: &'a str) -> Option<&'a str> {
+    let mut series = page.series("hostwatch_host_config_revision_info");
+    series.find(|sample| sample.has(&[("instance", HOST), ("state", state)]))?.label("revision")
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask test`: every check of the repository, with one line of sums at the end for machines.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use hostwatch_testkit::root;
+
+use crate::install::install;
+
+/// How many checks passed and failed so far; a test counts as much as a whole tool.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs all checks, also after one has failed, and prints `N passed, N failed` as the last line.
+pub(crate) fn run(quick: bool) -> ExitCode {
+    let mut tally = Tally::default();
+    let programs: &[&str] =
+        if quick { &["redis-server", "redis-cli"] } else { &["redis-server", "redis-cli", "prometheus", "promtool"] };
+    if let Err(error) = install(programs) {
+        eprintln!("cargo xtask test: {error:#}");
+        tally.failed += 1;
+    }
+    tally.check(&["fmt", "--all", "--check"]);
+    tally.check(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    let tests = ["test", "--workspace", "--no-fail-fast"];
+    // Tests that need Prometheus have it in their names.
+    let without = ["--", "--skip", "prometheus"];
+    tally.tests(&if quick { [&tests[..], &without].concat() } else { tests.to_vec() });
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Tally {
+    /// Runs a tool of cargo as one check.
+    fn check(&mut self, arguments: &[&str]) {
+        let run = || -> Result<()> {
+            let exit = cargo(arguments)?.status().context("run cargo")?;
+            if !exit.success() {
+                bail!("{exit}");
+            }
+            Ok(())
+        };
+        match run() {
+            Ok(()) => self.passed += 1,
+            Err(error) => self.fail(arguments, &error),
+        }
+    }
+
+    /// Runs `cargo test`, hands on what it prints, and counts its tests.
+    fn tests(&mut self, arguments: &[&str]) {
+        let failed_before = self.failed;
+        match self.count_tests(arguments) {
+            Ok(()) => {}
+            // The failed tests have been counted already; without one, the build failed or a test program broke off.
+            Err(error) if self.failed > failed_before => eprintln!("cargo {}: {error:#}", arguments.join(" ")),
+            Err(error) => self.fail(arguments, &error),
+        }
+    }
+
+    fn count_tests(&mut self, arguments: &[&str]) -> Result<()> {
+        let mut cargo = cargo(arguments)?.stdout(Stdio::piped()).spawn().context("run cargo")?;
+        for line in BufReader::new(cargo.stdout.take().context("the output of cargo")?).split(b'\n') {
+            let line = line.context("the output of cargo")?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            if let Some((passed, failed)) = counts(&line) {
+                self.passed += passed;
+                self.failed += failed;
+            }
+        }
+        let exit = cargo.wait().context("wait for cargo")?;
+        if !exit.success() {
+            bail!("{exit}");
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, arguments: &[&str], error: &anyhow::Error) {
+        eprintln!("cargo {}: {error:#}", arguments.join(" "));
+        self.failed += 1;
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root()?);
+    println!("cargo {}", arguments.join(" "));
+    Ok(command)
+}
+
+/// The numbers in libtest's `test result: ok. 3 passed; 1 failed; …`.
+fn counts(line: &str) -> Option<(u64, u64)> {
+    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut words = numbers.split("; ").map(|part| part.split_once(' '));
+    let mut number = |what| {
+        let (number, word) = words.next()??;
+        if word == what { number.parse().ok() } else { None }
+    };
+    Some((number("passed")?, number("failed")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtests_sums_are_read() {
+        let line = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        assert_eq!(counts(line), Some((12, 0)));
+        let line = "test result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s";
+        assert_eq!(counts(line), Some((0, 2)));
+        assert_eq!(counts("test ok ... ok"), None);
+        assert_eq!(counts("test result: ok. nothing"), None);
+    }
+
+    #[test]
+    fn this_very_run_prints_such_a_sum() {
+        // libtest's wording is not a promise: a run that does not match would count nothing.
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program).args(["--exact", "test::tests::libtests_sums_are_read"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.lines().filter_map(counts).collect::<Vec<_>>(), [(1, 0)], "{text}");
+    }
+}

@@ -9,6 +9,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 /// The largest whole number that every reader of our figures, `f64` in Prometheus among them, holds exactly.
 pub(crate) const MAX_EXACT: u64 = 1 << 53;
 
+/// Bytes of a map's key.
+const MAX_KEY_BYTES: usize = 200;
+
 /// A sequence number, a time in milliseconds or a revision number: at most 2^53.
 pub(crate) fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = u64::deserialize(deserializer)?;
@@ -73,7 +76,7 @@ where
     deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
 }
 
-/// A map of at most `MAX` entries; a key that comes twice is refused.
+/// A map of at most `MAX` entries with keys of at most 200 bytes; a key that comes twice is refused.
 pub(crate) fn map<'de, D, V, const MAX: usize>(deserializer: D) -> Result<BTreeMap<String, V>, D::Error>
 where
     D: Deserializer<'de>,
@@ -93,6 +96,7 @@ where
             let mut entries = BTreeMap::new();
             while let Some((key, value)) = map.next_entry::<&str, V>()? {
                 check_length::<A::Error>(entries.len() + 1, MAX)?;
+                check_length::<A::Error>(key.len(), MAX_KEY_BYTES)?;
                 if entries.insert(key.to_owned(), value).is_some() {
                     return Err(A::Error::custom(format_args!("key {key:?} comes twice")));
                 }

@@ -13,6 +13,9 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// Our own messages nest six deep; what is deeper is an attack on the stack.
 const MAX_DEPTH: usize = 32;
 
+/// An error quotes what it did not expect, however long that is; a log line carries only so much of it.
+const MAX_REASON_BYTES: usize = 512;
+
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -75,13 +78,21 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::TooLong(bytes.len()));
     }
     match bytes {
-        [PROTOCOL_VERSION, body @ ..] => from_bytes(body).map_err(|error| DecodeError::Malformed(error.to_string())),
+        [PROTOCOL_VERSION, body @ ..] => from_bytes(body).map_err(DecodeError::Malformed),
         _ => Err(DecodeError::UnknownVersion(bytes.first().copied())),
     }
 }
 
-/// Reads one MessagePack value that fills `bytes` to the end.
-pub(crate) fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
+/// Reads one MessagePack value that fills `bytes` to the end, or says what is wrong with it.
+pub(crate) fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    read(bytes).map_err(|error| {
+        let mut reason = error.to_string();
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        reason
+    })
+}
+
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut deserializer)?;

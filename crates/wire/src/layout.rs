@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
-use crate::metric::{is_label_name, is_metric_name, is_reserved_metric};
+use crate::metric::{MAX_LABEL_VALUE_BYTES, is_label_name, is_metric_name, is_reserved_metric};
 use crate::{Label, LayoutId, MetricType, Suffix};
 
 const MAX_FAMILIES: usize = 10_000;
@@ -63,6 +63,14 @@ pub enum InvalidLayout {
     /// More than 50,000 series in all.
     #[error("a layout holds at most {MAX_SERIES} series")]
     TooManySeries,
+    /// More of something than a decoder takes.
+    #[error("{what} is above the limit of {max}")]
+    TooLong {
+        /// Of what.
+        what: String,
+        /// How much is allowed, in bytes or elements.
+        max: usize,
+    },
     /// Not a metric name.
     #[error("{0:?} is not a metric name")]
     MetricName(String),
@@ -101,7 +109,8 @@ impl Layout {
         self.len() == 0
     }
 
-    /// Checks what the types alone do not say: names, reserved names, order, and that nothing stands twice.
+    /// Checks what the types alone do not say: names, reserved names, order, lengths, and that nothing stands twice.
+    /// What passes here can be decoded again.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -109,6 +118,7 @@ impl Layout {
         if self.len() > MAX_SERIES {
             return Err(InvalidLayout::TooManySeries);
         }
+        check_length(self.families.len(), MAX_FAMILIES, || "the number of families".to_owned())?;
         let mut names = HashSet::new();
         for family in &self.families {
             family.check(&mut names)?;
@@ -126,6 +136,7 @@ impl Family {
         if is_reserved_metric(&self.name) {
             return Err(InvalidLayout::Reserved(self.name.clone()));
         }
+        check_length(self.help.len(), MAX_HELP_BYTES, || format!("the help of {}", self.name))?;
         for suffix in self.kind.suffixes() {
             let name = format!("{}{}", self.name, suffix.as_str());
             if let Some(name) = names.replace(name) {
@@ -149,6 +160,7 @@ impl Family {
                 name: format!("{}{}", self.name, series.suffix.as_str()),
             });
         }
+        check_length(series.labels.len(), MAX_LABELS, || format!("the number of labels of {}", self.name))?;
         for label in &series.labels {
             if !is_label_name(&label.name) {
                 return Err(InvalidLayout::LabelName(label.name.clone()));
@@ -156,6 +168,8 @@ impl Family {
             if matches!(label.name.as_str(), "instance" | "job") || label.name.starts_with("__") {
                 return Err(InvalidLayout::Reserved(label.name.clone()));
             }
+            let what = || format!("the value of label {} of {}", label.name, self.name);
+            check_length(label.value.len(), MAX_LABEL_VALUE_BYTES, what)?;
         }
         for pair in series.labels.windows(2) {
             if pair[0].name == pair[1].name {
@@ -167,6 +181,10 @@ impl Family {
         }
         Ok(())
     }
+}
+
+fn check_length(length: usize, max: usize, what: impl Fn() -> String) -> Result<(), InvalidLayout> {
+    if length > max { Err(InvalidLayout::TooLong { what: what(), max }) } else { Ok(()) }
 }
 
 /// A layout as it travels: its canonical bytes, of which its id is the hash.
@@ -199,8 +217,7 @@ impl EncodedLayout {
     /// # Errors
     /// The first thing that is wrong.
     pub fn decode(&self) -> Result<Layout, InvalidLayout> {
-        let layout: Layout =
-            crate::codec::from_bytes(&self.0).map_err(|error| InvalidLayout::Malformed(error.to_string()))?;
+        let layout: Layout = crate::codec::from_bytes(&self.0).map_err(InvalidLayout::Malformed)?;
         layout.check()?;
         Ok(layout)
     }

@@ -2,7 +2,11 @@
 //!
 //! Nothing here knows of hosts, Redis or metrics, so that both daemons live by the same rules.
 
+pub mod files;
+mod limiter;
+pub mod logging;
 mod secret;
 pub mod settings;
 
+pub use limiter::OncePerMinute;
 pub use secret::Secret;

@@ -1,0 +1,117 @@
+//! The log: to the journal where that is what reads our stderr, else as lines on stderr.
+//!
+//! The journal shows a line's message only, not its fields, so what people must read belongs into the message.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+
+use tracing::warn;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+/// Starts the log of this process. Levels come from `$HOSTWATCH_LOG` (`debug`, `hostwatch_bus=trace,info`); the default is `info`.
+///
+/// A second call changes nothing.
+pub fn init() {
+    let wish = std::env::var("HOSTWATCH_LOG").unwrap_or_default();
+    let (filter, refused) = filter(&wish);
+    if tracing_subscriber::registry().with(output().with_filter(filter)).try_init().is_ok()
+        && let Some(error) = refused
+    {
+        warn!("HOSTWATCH_LOG={wish:?} is not understood ({error}); logging at info");
+    }
+}
+
+/// The filter that `wish` describes, or the default and what is wrong with `wish`.
+fn filter(wish: &str) -> (EnvFilter, Option<ParseError>) {
+    let builder = || EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    match builder().parse(wish) {
+        Ok(filter) => (filter, None),
+        Err(error) => (builder().parse_lossy(""), Some(error)),
+    }
+}
+
+fn output() -> Box<dyn Layer<Registry> + Send + Sync> {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    // A journal that is not there after all is no reason to be silent.
+    if is_journal(&stream, io::stderr())
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        return Box::new(journal);
+    }
+    // A full disk or a closed pipe behind stderr must not become a panic, which the report of a failed write would be.
+    let lines = fmt::layer().compact().with_target(false).log_internal_errors(false);
+    Box::new(lines.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr))
+}
+
+/// Whether `stream`, `DEVICE:INODE` as systemd sets it, is `stderr` itself and not only something a parent had.
+fn is_journal(stream: &str, stderr: impl AsFd) -> bool {
+    rustix::fs::fstat(stderr).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Write;
+    use std::os::linux::fs::MetadataExt;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::DefaultGuard;
+
+    use super::*;
+
+    /// What this thread logged since [`capture`].
+    #[derive(Clone, Default)]
+    pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        pub(crate) fn lines(&self) -> Vec<String> {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+        }
+    }
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Catches what this thread logs until the guard is dropped.
+    pub(crate) fn capture() -> (Log, DefaultGuard) {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        (log, tracing_subscriber::registry().with(lines).set_default())
+    }
+
+    #[test]
+    fn the_level_is_info_unless_the_environment_says_otherwise() {
+        for (wish, level) in [
+            ("", LevelFilter::INFO),
+            ("debug", LevelFilter::DEBUG),
+            ("warn", LevelFilter::WARN),
+            ("hostwatch_bus=trace,info", LevelFilter::TRACE),
+        ] {
+            let (filter, refused) = filter(wish);
+            assert_eq!((filter.max_level_hint(), refused.is_none()), (Some(level), true), "{wish:?}");
+        }
+        let (filter, refused) = filter("a=b=c");
+        assert_eq!((filter.max_level_hint(), refused.is_some()), (Some(LevelFilter::INFO), true));
+    }
+
+    #[test]
+    fn stderr_is_the_journal_only_if_device_and_inode_say_so() {
+        let file = tempfile::tempfile().unwrap();
+        let metadata = file.metadata().unwrap();
+        let (device, inode) = (metadata.st_dev(), metadata.st_ino());
+        assert!(is_journal(&format!("{device}:{inode}"), &file));
+        for other in [format!("{device}:{}", inode + 1), format!("{device}"), String::new()] {
+            assert!(!is_journal(&other, &file));
+        }
+    }
+}

@@ -1,1 +1,10 @@
-//! System tests.
+//! Tests of the whole: what the repository promises about itself, and the real programs as processes.
+//!
+//! One module per topic. A test of the programs starts what it needs (`Redis::start()`, `Server::start(…)`,
+//! `Client::start(…)` of testkit), looks only at what a user can see (pages, exit codes, logs, Redis), waits with
+//! `eventually`, and has `prometheus` in its name when it needs Prometheus.
+
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod workspace;

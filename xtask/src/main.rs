@@ -6,6 +6,7 @@ mod install;
 mod run;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bench::Bench;
@@ -16,7 +17,11 @@ use clap::Parser;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
     /// Starts a private Redis, the server and a client of this machine with the shipped configuration, until Ctrl-C.
-    Run,
+    Run {
+        /// Where its configuration, state and logs live [default: target/run, which is kept].
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
     /// Runs every check of the repository; the last line is `N passed, N failed`.
     Test {
         /// Leave out the tests that need Prometheus.
@@ -30,7 +35,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
-        Chore::Run => run::run(),
+        Chore::Run { directory } => run::run(directory),
         Chore::Test { quick } => return test::run(quick),
         Chore::Bench(bench) => bench.run(),
     };

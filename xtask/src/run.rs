@@ -31,10 +31,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When something is missing, does not start, or ends by itself.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(directory: Option<PathBuf>) -> Result<()> {
     install(&["redis-server"])?;
     let programs = build(Profile::Dev)?;
-    let (directory, _lock) = private_directory()?;
+    let root = root()?;
+    let directory = directory.unwrap_or_else(|| root.join("target/run"));
+    let _lock = prepare(&directory, &root.join("packaging/config"))?;
 
     // From here on a signal stops our processes instead of this one.
     let stop = Arc::new(AtomicBool::new(false));
@@ -75,11 +77,10 @@ pub(crate) fn run() -> Result<()> {
     outcome.and(stopped.into_iter().collect())
 }
 
-/// `target/run`, which stays, so that the configuration in it can be edited: it is copied there once.
-fn private_directory() -> Result<(PathBuf, File)> {
-    let root = root()?;
-    let directory = root.join("target/run");
-    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+/// Copies the shipped configuration, once: a directory that is kept holds what was edited. Returns what keeps a second
+/// run out of it.
+fn prepare(directory: &Path, shipped: &Path) -> Result<File> {
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let lock = File::create(directory.join("lock"))?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -90,10 +91,10 @@ fn private_directory() -> Result<(PathBuf, File)> {
     if !config.exists() {
         // In two steps, so that a copy that was cut short is never taken for a whole one.
         let partial = directory.join("config.partial");
-        copy_folder(&root.join("packaging/config"), &partial)?;
+        copy_folder(shipped, &partial)?;
         std::fs::rename(&partial, &config).with_context(|| config.display().to_string())?;
     }
-    Ok((directory, lock))
+    Ok(lock)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{BorrowedStrDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ContentHash, ServiceName, bounded};
 
@@ -67,7 +69,7 @@ pub struct ServiceConfig {
 pub type Parameters = BTreeMap<String, Parameter>;
 
 /// The value of a parameter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Parameter {
     /// `true` or `false`.
@@ -76,11 +78,57 @@ pub enum Parameter {
     Integer(i64),
     /// Any other number.
     Float(f64),
-    /// A text.
-    Text(#[serde(deserialize_with = "bounded::text::<_, MAX_PARAMETER_BYTES>")] String),
-    /// A list of texts.
-    List(#[serde(deserialize_with = "bounded::list::<_, _, MAX_PARAMETER_LIST>")] Vec<String>),
+    /// A text of at most 4,096 bytes.
+    Text(String),
+    /// A list of at most 256 such texts.
+    List(Vec<String>),
 }
+
+// Derived code would buffer the value in whatever size it claims before it looks at its type.
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParameterVisitor)
+    }
+}
+
+struct ParameterVisitor;
+
+impl<'de> Visitor<'de> for ParameterVisitor {
+    type Value = Parameter;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a boolean, a number, a text or a list of texts")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Parameter, E> {
+        Ok(Parameter::Boolean(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Parameter, E> {
+        Ok(Parameter::Integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Parameter, E> {
+        let value = value.try_into().map_err(|_| E::custom(format_args!("{value} is above 2^63 - 1")))?;
+        Ok(Parameter::Integer(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Parameter, E> {
+        Ok(Parameter::Float(value))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Parameter, E> {
+        bounded::text::<_, MAX_PARAMETER_BYTES>(BorrowedStrDeserializer::new(value)).map(Parameter::Text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Parameter, A::Error> {
+        let texts: Vec<Text> = bounded::list::<_, _, MAX_PARAMETER_LIST>(SeqAccessDeserializer::new(seq))?;
+        Ok(Parameter::List(texts.into_iter().map(|Text(text)| text).collect()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Text(#[serde(deserialize_with = "bounded::text::<_, MAX_PARAMETER_BYTES>")] String);
 
 impl HostConfig {
     /// The hash by which two configurations count as the same.

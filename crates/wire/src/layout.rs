@@ -87,7 +87,7 @@ pub enum InvalidLayout {
     #[error("the labels of {0} are not sorted by name")]
     Unsorted(String),
     /// A suffix that the family's type does not have.
-    #[error("a {kind} has no series {name}")]
+    #[error("a family of type {kind} has no series {name}")]
     Suffix {
         /// The type of the family.
         kind: &'static str,

@@ -1,6 +1,8 @@
-//! The plugins over this machine, compared with what sysinfo says about it.
+//! The plugins over this machine, compared with what sysinfo says about it and with itself a little later.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
 
 use hostwatch_plugins::{PLUGINS, Roots, Samples, facts, find};
 use hostwatch_wire::Parameters;
@@ -31,4 +33,21 @@ fn memory_and_processors_are_those_of_the_facts() {
     assert_eq!(memory.values()[0], facts.memory_bytes as f64);
     let cpu = collect("cpu");
     assert_eq!(cpu.layout().families[0].series.len(), 8 * facts.cpus as usize);
+}
+
+#[test]
+fn a_plugin_that_keeps_its_file_open_sees_the_figures_move() {
+    let mut plugin = find("cpu").unwrap().build(&Roots::default(), &Parameters::new()).unwrap();
+    let mut samples = Samples::new();
+    let mut seconds = || {
+        samples.begin();
+        plugin.collect(&mut samples).unwrap();
+        samples.finish().unwrap();
+        samples.values().iter().sum::<f64>()
+    };
+    let (first, deadline) = (seconds(), Instant::now() + Duration::from_secs(30));
+    // Asking again and again is work too, and shows in the figures.
+    while seconds() <= first {
+        assert!(Instant::now() < deadline, "the processors stand still");
+    }
 }

@@ -1,2 +1,91 @@
-//! Entry.
-fn main() {}
+//! The command line of hostwatch-client.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use hostwatch_client::{
+    DEFAULT_FILE, MAX_THREADS, Settings, Source, Surroundings, health, load, once, run, wall_millis,
+};
+use hostwatch_daemon::settings::MistakeList;
+use hostwatch_daemon::{ServiceManager, Signals, exit, logging};
+
+/// Runs the services that the hostwatch server hands this host, and reports what they measure.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The settings file [default: $HOSTWATCH_CONFIG, else /etc/hostwatch/client.toml if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Checks the settings, prints every mistake and exits: 0 without one, 78 otherwise
+    #[arg(long, conflicts_with = "once")]
+    check: bool,
+    /// Runs every plugin that is on by default once and prints what it measures
+    #[arg(long)]
+    once: bool,
+    /// With --once: runs this plugin instead; may be repeated
+    #[arg(long, value_name = "NAME", requires = "once")]
+    plugin: Vec<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Exits with 0 if the running client is well, else with 1 and a sentence; Redis need not be there
+    #[command(args_conflicts_with_subcommands = true)]
+    Health,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let named = arguments.config.or_else(|| std::env::var_os("HOSTWATCH_CONFIG").map(PathBuf::from));
+    let source = Source { optional: named.is_none(), file: named.unwrap_or_else(|| DEFAULT_FILE.into()) };
+    let read = move || load(&source, &Surroundings::of_process());
+    let settings = match read() {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            // Whoever asks for health wants no third answer.
+            return ExitCode::from(if arguments.command.is_some() { exit::FAILURE } else { exit::CONFIG });
+        }
+    };
+    let outcome = match arguments.command {
+        Some(Command::Health) => print_health(&settings),
+        None if arguments.check => Ok(()),
+        None if arguments.once => once(&settings.roots, &arguments.plugin, &mut std::io::stdout().lock()),
+        None => serve(settings, read),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("hostwatch-client: {error:#}");
+            ExitCode::from(exit::FAILURE)
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn print_health(settings: &Settings) -> anyhow::Result<()> {
+    let sentence = health(&settings.status_file, wall_millis()).map_err(anyhow::Error::msg)?;
+    writeln!(std::io::stdout(), "{sentence}")?;
+    Ok(())
+}
+
+fn serve(settings: Settings, reread: impl FnMut() -> Result<Settings, MistakeList>) -> anyhow::Result<()> {
+    logging::init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Beside the plugins' threads, those that write files.
+        .max_blocking_threads(MAX_THREADS + 8)
+        .thread_keep_alive(Duration::from_secs(60))
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let signals = Signals::register()?;
+        run(settings, reread, signals, ServiceManager::new()).await
+    });
+    // A plugin that hangs must not keep the process: nobody waits for its thread.
+    runtime.shutdown_background();
+    outcome
+}

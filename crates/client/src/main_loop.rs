@@ -1,0 +1,181 @@
+//! The loop around the agent: waits for whatever happens next, tells the agent, and says how things are.
+
+use std::time::Duration;
+
+use hostwatch_bus::{Inbox, InboxSender, LinkState};
+use hostwatch_daemon::settings::MistakeList;
+use hostwatch_daemon::{Pulse, ServiceManager, Signal, Signals};
+use tokio::sync::{mpsc, watch};
+
+use crate::agent::Agent;
+use crate::clock::{Clock, Moment};
+use crate::follower::LinkEvent;
+use crate::outbox::{Outbox, Progress};
+use crate::pool::Finished;
+use crate::settings::Settings;
+use crate::writer::Content;
+
+/// The loop turns at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// A status that did not change is written this often.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// The longest wait for the answer to a goodbye.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The agent with everything that it hears of.
+pub(crate) struct MainLoop<R> {
+    /// The state.
+    pub(crate) agent: Agent,
+    /// The settings in force.
+    pub(crate) settings: Settings,
+    /// Reads and checks the settings anew.
+    pub(crate) reread: R,
+    /// The time line.
+    pub(crate) clock: Clock,
+    /// Who is told how things are.
+    pub(crate) manager: ServiceManager,
+    /// Shows that the loop turns.
+    pub(crate) pulse: Pulse,
+    /// Commands.
+    pub(crate) inbox: Inbox,
+    /// Counts the commands that found no room.
+    pub(crate) inbox_sender: InboxSender,
+    /// Runs that ended.
+    pub(crate) finished: mpsc::Receiver<Finished>,
+    /// How the link is, for people.
+    pub(crate) link: watch::Receiver<LinkState>,
+    /// What became of the link, for the agent.
+    pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    /// How publishing goes.
+    pub(crate) progress: watch::Receiver<Progress>,
+    /// What waits to be published.
+    pub(crate) outbox: Outbox,
+    /// Where the status goes.
+    pub(crate) status_file: watch::Sender<Content>,
+    /// The status that was written last, without its time: when, and the sentence.
+    pub(crate) shown: Option<(Moment, String)>,
+}
+
+impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
+    /// Runs until a signal asks for the end.
+    pub(crate) async fn run(&mut self, signals: &mut Signals) {
+        loop {
+            self.pulse.beat();
+            self.agent.advance();
+            self.show();
+            let now = self.clock.now();
+            let wake = self.clock.instant(self.agent.next().min(now + TICK));
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop => return,
+                    Signal::Reload => self.reload(),
+                },
+                Some(message) = self.inbox.recv() => self.agent.hear(&message.payload),
+                Some(finished) = self.finished.recv() => {
+                    self.agent.finish(finished);
+                    // The rest of the tick is likely to be there: one turn of the loop for all.
+                    while let Ok(finished) = self.finished.try_recv() {
+                        self.agent.finish(finished);
+                    }
+                }
+                Some(event) = self.link_events.recv() => self.agent.link(event),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Says goodbye and waits a little for the answer, unless there is nobody to give one.
+    pub(crate) async fn say_goodbye(&mut self) {
+        self.agent.say_goodbye();
+        let patience = tokio::time::sleep(GOODBYE_PATIENCE);
+        tokio::pin!(patience);
+        while !self.agent.is_dismissed() && self.somebody_may_listen() {
+            self.pulse.beat();
+            tokio::select! {
+                () = &mut patience => return,
+                Some(message) = self.inbox.recv() => self.agent.hear(&message.payload),
+                Ok(()) = self.progress.changed() => {}
+                Ok(()) = self.link.changed() => {}
+            }
+        }
+    }
+
+    fn somebody_may_listen(&self) -> bool {
+        let connected = matches!(*self.link.borrow(), LinkState::Connected { .. });
+        connected && !(self.outbox.is_settled() && self.progress.borrow().receivers == Some(0))
+    }
+
+    /// Puts in force what can be changed while running, and says what cannot. A mistake changes nothing.
+    fn reload(&mut self) {
+        self.manager.reloading();
+        match (self.reread)() {
+            Ok(settings) => self.take(settings),
+            Err(mistakes) => {
+                tracing::error!("the settings have mistakes, so that the old ones stay in force");
+                mistakes.lines().for_each(|line| tracing::error!("{line}"));
+            }
+        }
+        self.manager.ready();
+    }
+
+    fn take(&mut self, new: Settings) {
+        let old = &mut self.settings;
+        let fixed = [
+            ("host", new.host != old.host),
+            ("state_directory", new.state_directory != old.state_directory),
+            ("status_file", new.status_file != old.status_file),
+            ("[redis]", new.redis != old.redis),
+            ("[paths]", new.roots != old.roots),
+        ];
+        for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!("{key} has changed, which takes effect with the next start");
+        }
+        if new.labels != old.labels {
+            old.labels.clone_from(&new.labels);
+            self.agent.set_labels(new.labels);
+        }
+        if new.buffer != old.buffer {
+            old.buffer = new.buffer;
+            self.agent.set_limits(new.buffer);
+        }
+        tracing::info!("the settings were read again");
+    }
+
+    /// Tells systemd and the status file how things are; the file at once when the sentence changed, though not more
+    /// often than the loop's tick.
+    fn show(&mut self) {
+        let now = self.clock.now();
+        let sentence = self.sentence();
+        if let Some((when, last)) = &self.shown {
+            let wait = if *last == sentence { STATUS_INTERVAL } else { TICK };
+            if now.since(*when) < wait {
+                return;
+            }
+        }
+        self.manager.status(&sentence);
+        let status = self.agent.status(sentence.clone(), self.inbox_sender.dropped());
+        let bytes = serde_json::to_vec(&status).expect("a status holds plain numbers and texts");
+        self.status_file.send_replace(Some(bytes.into()));
+        self.shown = Some((now, sentence));
+    }
+
+    fn sentence(&self) -> String {
+        let services = match self.agent.services() {
+            Some(services) => format!("{services} services run"),
+            None => "no configuration yet".to_owned(),
+        };
+        let address = &self.settings.redis.address;
+        let link = match (&*self.link.borrow(), self.agent.server()) {
+            (LinkState::Waiting { reason, .. }, _) => format!("waiting for Redis at {address}: {reason}"),
+            (LinkState::Connected { .. }, Some(server)) => format!("joined server {server}"),
+            (LinkState::Connected { .. }, None) => match self.progress.borrow().receivers {
+                Some(0) => "connected to Redis, where no server listens".to_owned(),
+                _ => "connected to Redis, no server has answered yet".to_owned(),
+            },
+        };
+        match &self.progress.borrow().error {
+            Some(error) => format!("{link}; cannot publish: {error}; {services}"),
+            None => format!("{link}; {services}"),
+        }
+    }
+}

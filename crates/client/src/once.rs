@@ -1,0 +1,69 @@
+//! `--once`: what a host would report, as a Prometheus page for people.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use hostwatch_plugins::{Descriptor, PLUGINS, Roots, Samples};
+use hostwatch_wire::Parameters;
+
+/// Runs the plugins called `names` once, or every one that is on by default, and writes what they measured to `page`.
+///
+/// # Errors
+/// An unknown plugin, before anything runs; or what failed, after the others have been written.
+pub fn once(roots: &Roots, names: &[String], page: &mut impl Write) -> anyhow::Result<()> {
+    let chosen = if names.is_empty() {
+        PLUGINS.iter().filter(|plugin| plugin.on_by_default).collect()
+    } else {
+        names.iter().map(|name| find(name)).collect::<anyhow::Result<Vec<_>>>()?
+    };
+    let mut failures = Vec::new();
+    for descriptor in chosen {
+        match measure(descriptor, roots) {
+            Ok(text) => page.write_all(&text).context("cannot write the page")?,
+            Err(error) => failures.push(format!("plugin {}: {error:#}", descriptor.name)),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+fn find(name: &str) -> anyhow::Result<&'static Descriptor> {
+    hostwatch_plugins::find(name).with_context(|| {
+        let known: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
+        format!("there is no plugin {name:?}; there are {}", known.join(", "))
+    })
+}
+
+fn measure(descriptor: &Descriptor, roots: &Roots) -> anyhow::Result<Vec<u8>> {
+    let mut plugin = descriptor.build(roots, &Parameters::new())?;
+    let mut samples = Samples::new();
+    samples.begin();
+    plugin.collect(&mut samples)?;
+    samples.finish()?;
+    let mut text = Vec::new();
+    hostwatch_plugins::write_text(samples.layout(), samples.values(), &mut text);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_plugin_is_named_with_those_that_exist() {
+        let mut page = Vec::new();
+        let error = once(&Roots::default(), &["nonsense".to_owned()], &mut page).unwrap_err().to_string();
+        assert!(error.contains("nonsense") && error.contains("load"), "{error}");
+    }
+
+    #[test]
+    fn what_can_be_measured_is_written_although_the_rest_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("loadavg"), "0.50 1.00 2.00 1/100 4242\n").unwrap();
+        let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
+        let mut page = Vec::new();
+        let error = once(&roots, &[], &mut page).unwrap_err().to_string();
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.contains("\nnode_load1 0.5\n"), "{page}");
+        assert!(error.contains("plugin cpu") && !error.contains("plugin load"), "{error}");
+    }
+}

@@ -1,0 +1,190 @@
+//! What a server has asked for and the client still owes: reports from the ring and layouts. Paced, so that no server
+//! can make a host flood Redis, and bounded by what is held, however often it asks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hostwatch_wire::{Epoch, Gone, LayoutId, SeqRange};
+
+use crate::clock::Moment;
+use crate::ring::{Entry, Ring};
+
+/// At most [`BURST`] reports each time: 200 a second.
+const PACE: Duration = Duration::from_millis(50);
+const BURST: usize = 10;
+
+/// The reports and layouts that are owed.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    reports: BTreeSet<(Epoch, u64)>,
+    layouts: BTreeSet<LayoutId>,
+    not_before: Moment,
+}
+
+/// One step's worth of answers.
+#[derive(Debug, Default)]
+pub(crate) struct Step<'a> {
+    /// Reports to publish again.
+    pub(crate) reports: Vec<&'a Entry>,
+    /// Layouts to send.
+    pub(crate) layouts: Vec<LayoutId>,
+    /// What has left the ring between the question and the answer.
+    pub(crate) gone: Option<(Epoch, Gone)>,
+}
+
+impl Replies {
+    /// Takes a request for reports; returns which of them are gone for good. `last_seq` is the newest number of the
+    /// ring's current epoch: reports that were never made are neither owed nor gone.
+    pub(crate) fn want_reports(
+        &mut self,
+        epoch: Epoch,
+        ranges: &[SeqRange],
+        ring: &Ring,
+        last_seq: u64,
+    ) -> Option<Gone> {
+        let asked = ranges.iter().map(|range| range.last).max()?;
+        let newest = if epoch == ring.current() { last_seq } else { ring.newest(epoch).unwrap_or(asked) };
+        let oldest = ring.oldest(epoch).unwrap_or(newest.saturating_add(1));
+        for range in ranges {
+            let held = range.first.max(oldest)..=range.last.min(newest);
+            self.reports.extend(held.map(|seq| (epoch, seq)));
+        }
+        let first = ranges.iter().map(|range| range.first).min()?;
+        (first < oldest).then(|| Gone { up_to: oldest - 1 })
+    }
+
+    /// Takes a request for layouts; the caller leaves out those that nobody knows.
+    pub(crate) fn want_layouts(&mut self, ids: impl IntoIterator<Item = LayoutId>) {
+        self.layouts.extend(ids);
+    }
+
+    /// Forgets what is owed: the link is gone, and whoever still lacks something asks again.
+    pub(crate) fn clear(&mut self) {
+        self.reports.clear();
+        self.layouts.clear();
+    }
+
+    /// Owes on, but gives nothing for a while: what was given before is still queued.
+    pub(crate) fn postpone(&mut self, now: Moment) {
+        self.not_before = now + PACE;
+    }
+
+    /// When [`Replies::step`] has something to give.
+    #[must_use]
+    pub(crate) fn next(&self) -> Option<Moment> {
+        (!self.reports.is_empty() || !self.layouts.is_empty()).then_some(self.not_before)
+    }
+
+    /// The next answers, oldest report first.
+    pub(crate) fn step<'a>(&mut self, ring: &'a Ring, now: Moment) -> Step<'a> {
+        let mut step = Step::default();
+        if now < self.not_before {
+            return step;
+        }
+        self.not_before = now + PACE;
+        step.layouts = std::mem::take(&mut self.layouts).into_iter().collect();
+        while step.reports.len() < BURST {
+            let Some((epoch, seq)) = self.reports.pop_first() else { break };
+            match (ring.get(epoch, seq), &mut step.gone) {
+                (Some(entry), _) => step.reports.push(entry),
+                (None, Some((same, gone))) if *same == epoch => gone.up_to = gone.up_to.max(seq),
+                (None, None) => step.gone = Some((epoch, Gone { up_to: seq })),
+                // One step tells of one epoch.
+                (None, Some(_)) => {
+                    self.reports.insert((epoch, seq));
+                    break;
+                }
+            }
+        }
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ring::Limits;
+
+    const US: Epoch = Epoch(5);
+
+    /// A ring that holds 11 to 20 of the current epoch and 3 to 4 of an older one.
+    fn ring() -> Ring {
+        let mut ring = Ring::new(US, Limits { max_age: Duration::from_secs(900), max_size: 1 << 20 });
+        let numbers = [3, 4].map(|seq| (Epoch(9), seq)).into_iter().chain((11..=20).map(|seq| (US, seq)));
+        for (epoch, seq) in numbers {
+            let made = Moment::from_millis(0);
+            ring.push(Entry { epoch, seq, made, payload: Vec::new().into(), layouts: vec![] }, &[], made);
+        }
+        ring
+    }
+
+    fn range(first: u64, last: u64) -> SeqRange {
+        SeqRange { first, last }
+    }
+
+    fn drain(replies: &mut Replies, ring: &Ring) -> Vec<(u64, u64)> {
+        let mut given = Vec::new();
+        while let Some(now) = replies.next() {
+            given.extend(replies.step(ring, now).reports.iter().map(|entry| (entry.epoch.0, entry.seq)));
+        }
+        given
+    }
+
+    #[test]
+    fn what_is_held_comes_and_what_is_not_is_gone() {
+        let (ring, mut replies) = (ring(), Replies::default());
+        let mut want = |epoch, ranges: &[_]| {
+            let gone = replies.want_reports(epoch, ranges, &ring, 20).map(|gone| gone.up_to);
+            (gone, drain(&mut replies, &ring))
+        };
+        assert_eq!(want(US, &[range(12, 13), range(13, 13)]), (None, vec![(5, 12), (5, 13)]));
+        assert_eq!(want(US, &[range(1, 2), range(8, 11)]), (Some(10), vec![(5, 11)]));
+        assert_eq!(want(US, &[range(1, 2)]), (Some(10), vec![]));
+        assert_eq!(want(US, &[range(20, 1 << 53)]), (None, vec![(5, 20)]));
+        assert_eq!(want(US, &[range(21, 30)]), (None, vec![]));
+        assert_eq!(want(Epoch(9), &[range(1, 9)]), (Some(2), vec![(9, 3), (9, 4)]));
+        assert_eq!(want(Epoch(77), &[range(1, 9)]), (Some(9), vec![]));
+        assert_eq!(want(US, &[]), (None, vec![]));
+    }
+
+    #[test]
+    fn answers_are_paced_and_questions_are_not_added_up() {
+        let (ring, mut replies) = (ring(), Replies::default());
+        for _ in 0..100 {
+            replies.want_reports(US, &[range(1, 100)], &ring, 20);
+            replies.want_reports(Epoch(9), &[range(3, 4)], &ring, 20);
+            replies.want_layouts([LayoutId::of(b"x")]);
+        }
+        let now = Moment::from_millis(1_000);
+        let step = replies.step(&ring, now);
+        assert_eq!((step.reports.len(), step.layouts.len()), (10, 1));
+        assert_eq!(replies.next(), Some(now + PACE));
+        assert!(replies.step(&ring, now).reports.is_empty());
+        assert_eq!(replies.step(&ring, now + PACE).reports.len(), 2);
+        assert_eq!(replies.next(), None);
+    }
+
+    #[test]
+    fn a_report_that_leaves_while_it_is_owed_is_gone() {
+        let (mut ring, mut replies) = (ring(), Replies::default());
+        replies.want_reports(US, &[range(11, 14)], &ring, 20);
+        ring.set_limits(Limits { max_age: Duration::ZERO, max_size: 0 }, Moment::from_millis(1));
+        let step = replies.step(&ring, Moment::from_millis(1));
+        assert_eq!(step.gone, Some((US, Gone { up_to: 14 })));
+        assert_eq!(replies.next(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_owes_more_than_is_held(asked in proptest::collection::vec((0_u64..3, 1_u64..40, 0_u64..40), 0..50)) {
+            let (ring, mut replies) = (ring(), Replies::default());
+            for (epoch, first, more) in asked {
+                replies.want_reports(Epoch([5, 9, 1][epoch as usize]), &[range(first, first + more)], &ring, 20);
+            }
+            let given = drain(&mut replies, &ring);
+            prop_assert!(given.len() <= ring.len());
+        }
+    }
+}

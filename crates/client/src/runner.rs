@@ -1,0 +1,294 @@
+//! Runs the services of a host configuration: each at its interval, with a deadline, isolated from the others.
+//!
+//! A run that does not end in time is reported and left alone. Its service says so at every tick until it returns, and
+//! nothing ever waits for it: not a reload, not the end of the process.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hostwatch_plugins::{Descriptor, Roots, Samples};
+use hostwatch_wire::{HostConfig, HostId, MAX_SERVICES, Refusal, Revision, ServiceConfig, ServiceName, Status};
+
+use crate::clock::Moment;
+use crate::pool::{Finished, Instance, Job, Pool};
+use crate::ring::SharedLayout;
+use crate::schedule::Schedule;
+use crate::ticks::{Batch, Measured, Outcome, Stamp, TickId, Ticks};
+
+/// The client's own floor, whatever a server asks for.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
+/// A run may take so long, or its interval if that is shorter, unless the service says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The services in force and the runs under way.
+pub(crate) struct Runner {
+    catalog: &'static [Descriptor],
+    roots: Roots,
+    pool: Pool,
+    schedule: Schedule,
+    ticks: Ticks,
+    services: BTreeMap<ServiceName, Service>,
+    revision: Option<Revision>,
+    runs: u64,
+}
+
+struct Service {
+    config: ServiceConfig,
+    descriptor: &'static Descriptor,
+    timeout: Duration,
+    state: State,
+    /// The layout of its newest result: kept here because the instance may be away on a run when it is asked for.
+    layout: Option<SharedLayout>,
+}
+
+enum State {
+    Idle(Instance),
+    Running(Run),
+    /// It could not be made again after a panic, for this reason.
+    Lost(String),
+}
+
+struct Run {
+    number: u64,
+    tick: TickId,
+    stamp: Stamp,
+    began: Moment,
+    deadline: Moment,
+    overran: bool,
+}
+
+impl Runner {
+    /// A runner without services, for those plugins that `catalog` lists.
+    #[must_use]
+    pub(crate) fn new(host: &HostId, catalog: &'static [Descriptor], roots: Roots, pool: Pool) -> Self {
+        Self {
+            catalog,
+            roots,
+            pool,
+            schedule: Schedule::new(host),
+            ticks: Ticks::default(),
+            services: BTreeMap::new(),
+            revision: None,
+            runs: 0,
+        }
+    }
+
+    /// Puts a configuration in force and returns what of it cannot run. A service that stays the same keeps its
+    /// instance, its phase and a run under way.
+    pub(crate) fn apply(&mut self, config: &HostConfig, now: Moment) -> Vec<Refusal> {
+        self.revision = Some(config.revision);
+        let mut before = std::mem::take(&mut self.services);
+        let mut refused = Vec::new();
+        for wanted in &config.services {
+            let name = &wanted.name;
+            if self.services.contains_key(name) {
+                refused.push(Refusal::new(name.clone(), "the name stands twice in the configuration"));
+                continue;
+            }
+            if let Some(same) = before.remove(name).filter(|service| service.config == *wanted) {
+                self.services.insert(name.clone(), same);
+                continue;
+            }
+            self.schedule.remove(name);
+            match self.admit(wanted) {
+                Ok(service) => {
+                    self.schedule.insert(name.clone(), service.interval(), now);
+                    self.services.insert(name.clone(), service);
+                }
+                Err(reason) => refused.push(Refusal::new(name.clone(), &reason)),
+            }
+        }
+        before.keys().for_each(|name| self.schedule.remove(name));
+        refused
+    }
+
+    /// How many services run.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The layouts of the newest results.
+    pub(crate) fn layouts(&self) -> impl Iterator<Item = &SharedLayout> {
+        self.services.values().filter_map(|service| service.layout.as_ref())
+    }
+
+    /// When [`Runner::advance`] has something to do.
+    #[must_use]
+    pub(crate) fn next(&self) -> Option<Moment> {
+        let deadline = self.services.values().filter_map(Service::deadline).min();
+        [deadline, self.schedule.next(), self.ticks.next(), self.pool.next()].into_iter().flatten().min()
+    }
+
+    /// Ends what is overdue, begins what is due, and returns what is to be reported. `wall_millis` is the wall clock.
+    pub(crate) fn advance(&mut self, now: Moment, wall_millis: u64) -> Vec<Batch> {
+        self.end_overdue(now);
+        self.begin_due(now, wall_millis);
+        self.pool.relieve();
+        self.ticks.take_ready(now)
+    }
+
+    /// Takes the end of a run.
+    pub(crate) fn finish(&mut self, finished: Finished, now: Moment) {
+        let Some(service) = self.services.get_mut(&finished.service) else { return };
+        let State::Running(run) = &service.state else { return };
+        // The run of a service of the same name that was replaced meanwhile.
+        if run.number != finished.run {
+            return;
+        }
+        let (tick, stamp, overran) = (run.tick, run.stamp, run.overran);
+        let outcome = match (&finished.result, &finished.instance) {
+            (Ok(()), Some(instance)) => service.outcome(&instance.samples),
+            (result, _) => Outcome::Trouble(Status::Failed, result.clone().err().unwrap_or_default()),
+        };
+        service.state = match finished.instance {
+            Some(instance) => State::Idle(instance),
+            None => State::made(build(service.descriptor, &self.roots, &service.config)),
+        };
+        if overran {
+            tracing::info!(
+                "service {} has ended after {:.1?}; it was given up before",
+                finished.service,
+                finished.took
+            );
+        } else {
+            let measured = Measured { service: finished.service, took: finished.took, outcome };
+            self.ticks.add(tick, stamp, measured, now);
+        }
+    }
+
+    /// What has come of the open ticks, at the end of the client.
+    pub(crate) fn take_all(&mut self) -> Vec<Batch> {
+        self.ticks.take_all()
+    }
+
+    fn end_overdue(&mut self, now: Moment) {
+        for (name, service) in &mut self.services {
+            if service.deadline().is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let State::Running(run) = &mut service.state else { continue };
+            run.overran = true;
+            let (tick, stamp, took) = (run.tick, run.stamp, now.since(run.began));
+            let message = match self.pool.withdraw(run.number) {
+                Some(instance) => {
+                    service.state = State::Idle(instance);
+                    format!("found no free thread within {:?}: too many other runs hang", service.timeout)
+                }
+                None => format!("did not end within {:?}", service.timeout),
+            };
+            let outcome = Outcome::Trouble(Status::TimedOut, message);
+            self.ticks.add(tick, stamp, Measured { service: name.clone(), took, outcome }, now);
+        }
+    }
+
+    fn begin_due(&mut self, now: Moment, wall_millis: u64) {
+        let due = self.schedule.take_due(now);
+        if due.is_empty() {
+            return;
+        }
+        let stamp = Stamp { collected_at_ms: wall_millis, revision: self.revision };
+        let (mut ready, mut begun) = (Vec::new(), Vec::new());
+        for name in due {
+            let Some(service) = self.services.get_mut(&name) else { continue };
+            if let State::Lost(_) = service.state {
+                service.state = State::made(build(service.descriptor, &self.roots, &service.config));
+            }
+            match &service.state {
+                State::Idle(_) => begun.push(name),
+                State::Running(run) if run.overran => {
+                    let took = now.since(run.began);
+                    let since = humantime::format_rfc3339_seconds(
+                        std::time::UNIX_EPOCH + Duration::from_millis(run.stamp.collected_at_ms),
+                    );
+                    let outcome = Outcome::Trouble(Status::TimedOut, format!("still running since {since}"));
+                    ready.push(Measured { service: name, took, outcome });
+                }
+                // Its timeout is longer than its interval, so that this tick passes without it.
+                State::Running(_) => {}
+                State::Lost(reason) => {
+                    let outcome = Outcome::Trouble(Status::Failed, reason.clone());
+                    ready.push(Measured { service: name, took: Duration::ZERO, outcome });
+                }
+            }
+        }
+        let tick = self.ticks.begin(stamp, ready, begun.len(), now);
+        let jobs = begun.into_iter().filter_map(|name| self.begin(name, tick, stamp, now)).collect();
+        self.pool.submit(jobs);
+    }
+
+    fn begin(&mut self, name: ServiceName, tick: TickId, stamp: Stamp, now: Moment) -> Option<Job> {
+        let service = self.services.get_mut(&name)?;
+        self.runs += 1;
+        let run = Run { number: self.runs, tick, stamp, began: now, deadline: now + service.timeout, overran: false };
+        match std::mem::replace(&mut service.state, State::Running(run)) {
+            State::Idle(instance) => Some(Job { service: name, run: self.runs, instance }),
+            other => {
+                service.state = other;
+                None
+            }
+        }
+    }
+
+    fn admit(&self, config: &ServiceConfig) -> Result<Service, String> {
+        if self.services.len() >= MAX_SERVICES {
+            return Err(format!("a host runs at most {MAX_SERVICES} services"));
+        }
+        let interval = Duration::from_millis(config.interval_ms);
+        if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval) {
+            return Err(format!("an interval of {interval:?} is not between {MIN_INTERVAL:?} and 1 day"));
+        }
+        let timeout = config.timeout_ms.map_or(interval.min(DEFAULT_TIMEOUT), Duration::from_millis);
+        if timeout.is_zero() || timeout > MAX_INTERVAL {
+            return Err(format!("a timeout of {timeout:?} is not between 1 ms and 1 day"));
+        }
+        let descriptor = self.catalog.iter().find(|descriptor| descriptor.name == config.plugin).ok_or_else(|| {
+            let known: Vec<_> = self.catalog.iter().map(|descriptor| descriptor.name).collect();
+            let version = env!("CARGO_PKG_VERSION");
+            format!("unknown plugin {:?}; this client ({version}) has {}", config.plugin, known.join(", "))
+        })?;
+        let instance = build(descriptor, &self.roots, config)?;
+        Ok(Service { config: config.clone(), descriptor, timeout, state: State::Idle(instance), layout: None })
+    }
+}
+
+impl Service {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.config.interval_ms)
+    }
+
+    /// When the run under way is overdue; none once it is.
+    fn deadline(&self) -> Option<Moment> {
+        match &self.state {
+            State::Running(run) if !run.overran => Some(run.deadline),
+            _ => None,
+        }
+    }
+
+    /// The result of a run that measured.
+    fn outcome(&mut self, samples: &Samples) -> Outcome {
+        if samples.values().is_empty() {
+            return Outcome::Values(None, Vec::new());
+        }
+        let id = samples.layout_id();
+        if self.layout.as_ref().is_none_or(|layout| layout.id != id) {
+            self.layout = Some(SharedLayout { id, encoded: samples.encoded().clone().into() });
+        }
+        Outcome::Values(self.layout.clone(), samples.values().to_vec())
+    }
+}
+
+impl State {
+    fn made(instance: Result<Instance, String>) -> Self {
+        instance.map_or_else(Self::Lost, Self::Idle)
+    }
+}
+
+fn build(descriptor: &Descriptor, roots: &Roots, config: &ServiceConfig) -> Result<Instance, String> {
+    let plugin = descriptor.build(roots, &config.parameters).map_err(|error| error.to_string())?;
+    Ok(Instance { plugin, samples: Samples::new() })
+}
+
+#[cfg(test)]
+mod tests;

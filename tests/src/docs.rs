@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What the README may tell people to type.
+/// What the README may tell people to type: the module `readme` runs the first, `.ci/run` the second.
 const COMMANDS: [&str; 2] = ["cargo xtask run", "cargo xtask test"];
 
 fn root() -> PathBuf {

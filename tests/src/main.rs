@@ -7,4 +7,6 @@
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod workspace;

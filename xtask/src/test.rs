@@ -18,9 +18,11 @@ struct Tally {
 /// Runs all checks, also after one has failed, and prints `N passed, N failed` as the last line.
 pub(crate) fn run(quick: bool) -> ExitCode {
     let mut tally = Tally::default();
-    let programs: &[&str] =
-        if quick { &["redis-server", "redis-cli"] } else { &["redis-server", "redis-cli", "prometheus", "promtool"] };
-    if let Err(error) = install(programs) {
+    let mut programs = vec!["curl", "redis-server", "redis-cli"];
+    if !quick {
+        programs.extend(["prometheus", "promtool"]);
+    }
+    if let Err(error) = install(&programs) {
         eprintln!("cargo xtask test: {error:#}");
         tally.failed += 1;
     }

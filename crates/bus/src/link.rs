@@ -150,13 +150,13 @@ impl Link {
     /// Publishes many messages in their order, as [`Link::publish`]. A refused one does not keep the others from being sent; the
     /// first refusal is returned at the end.
     pub async fn publish_all(&self, messages: &[(String, Vec<u8>)]) -> Result<Vec<u64>, Error> {
-        let answers = self.ask_all(messages.iter().map(|(channel, payload)| [publication(channel, payload)])).await?;
+        let answers = self.ask_all(messages, |(channel, payload)| [publication(channel, payload)]).await?;
         answers.into_iter().map(|answer| Ok(from_redis_value(answer)?)).collect()
     }
 
     /// Reads the keys, `None` for each that does not exist.
     pub async fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let answers = self.ask_all(keys.iter().map(|key| [command("GET", &[key.as_bytes()])])).await?;
+        let answers = self.ask_all(keys, |key| [command("GET", &[key.as_bytes()])]).await?;
         answers.into_iter().map(|answer| Ok(from_redis_value(answer)?)).collect()
     }
 
@@ -166,15 +166,15 @@ impl Link {
     /// The channels must not be among those this link itself listens to: Redis 7.0 garbles the answer then, and the connection
     /// is given up with [`Error::Unexpected`].
     pub async fn retain_all(&self, items: &[Retained]) -> Result<(), Error> {
-        let transactions = items.iter().map(|Retained { key, channel, payload }| {
+        let transaction = |Retained { key, channel, payload }: &Retained| {
             [cmd("MULTI"), command("SET", &[key.as_bytes(), payload]), publication(channel, payload), cmd("EXEC")]
-        });
-        self.ask_all(transactions).await.map(drop)
+        };
+        self.ask_all(items, transaction).await.map(drop)
     }
 
     /// Deletes the keys; one that does not exist is no error.
     pub async fn delete(&self, keys: &[String]) -> Result<(), Error> {
-        self.ask_all(keys.iter().map(|key| [command("DEL", &[key.as_bytes()])])).await.map(drop)
+        self.ask_all(keys, |key| [command("DEL", &[key.as_bytes()])]).await.map(drop)
     }
 
     /// Finds the keys that match the glob pattern, each once and in order. A key that was made or deleted meanwhile may be there
@@ -195,14 +195,14 @@ impl Link {
     }
 
     async fn ask_one(&self, command: Cmd) -> Result<Value, Error> {
-        self.ask_all([[command]].into_iter()).await.map(|mut answers| answers.remove(0))
+        self.ask_all(&[command], |command| [command.clone()]).await.map(|mut answers| answers.remove(0))
     }
 
-    /// Sends groups of N commands, many groups at once, and returns the answer to the last command of each group. A refusal of
-    /// one group is kept until all have been sent; any other error ends it.
-    async fn ask_all<const N: usize>(&self, groups: impl Iterator<Item = [Cmd; N]>) -> Result<Vec<Value>, Error> {
+    /// Sends a group of N commands for each item, many groups at once, and returns the answer to the last command of each
+    /// group. A refusal of one group is kept until all have been sent; any other error ends it.
+    async fn ask_all<T, const N: usize>(&self, items: &[T], group: fn(&T) -> [Cmd; N]) -> Result<Vec<Value>, Error> {
         let session = self.shared.lock().session.clone().ok_or(Error::Disconnected)?;
-        let mut groups = groups.peekable();
+        let mut groups = items.iter().map(group).peekable();
         let mut answers = Vec::new();
         let mut refusal = None;
         while groups.peek().is_some() {

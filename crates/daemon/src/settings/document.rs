@@ -43,7 +43,8 @@ impl Document {
         &self.root
     }
 
-    pub(super) fn is_broken(&self) -> bool {
+    /// Whether not all of the file was TOML, so that what seems to be missing may stand on a broken line.
+    pub fn is_broken(&self) -> bool {
         self.is_broken
     }
 }

@@ -1,0 +1,69 @@
+//! Reads the whole configuration: `server.toml` and the files that it names. All of it holds, or none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hostwatch_daemon::settings::{Environment, Located, MistakeList, Mistakes};
+
+use crate::inventory::{Inventory, Sources};
+use crate::settings::Settings;
+
+/// A configuration without a mistake.
+#[derive(Debug)]
+pub struct Configuration {
+    /// What `server.toml` says.
+    pub settings: Settings,
+    /// What the inventory's files say.
+    pub inventory: Inventory,
+}
+
+/// Reads and checks everything, starting from `file`.
+///
+/// # Errors
+/// Every mistake in every file.
+pub fn load(file: &Path, environment: &Environment) -> Result<Configuration, MistakeList> {
+    let mistakes = Mistakes::default();
+    let text = read(file, &mistakes).unwrap_or_default();
+    let settings = Settings::read(file, &text, environment, &mistakes);
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let sources = Sources {
+        hosts: read_all(directory, &settings.inventory.hosts, &mistakes),
+        templates: read_all(directory, &settings.inventory.templates, &mistakes),
+        services: read_all(directory, &settings.inventory.services, &mistakes),
+    };
+    let inventory = Inventory::read(&sources, &mistakes);
+    mistakes.into_result()?;
+    Ok(Configuration { settings, inventory })
+}
+
+/// The files that match `patterns`. A glob may match none; a plain name has to be there.
+fn read_all(directory: &Path, patterns: &[Located<String>], mistakes: &Mistakes) -> Vec<(PathBuf, String)> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for pattern in patterns {
+        let Some(full) = directory.join(&pattern.value).to_str().map(str::to_owned) else { continue };
+        let matches = match glob::glob(&full) {
+            Ok(matches) => matches,
+            Err(error) => {
+                mistakes.add(&pattern.place, format_args!("{:?} is not a glob: {error}", pattern.value));
+                continue;
+            }
+        };
+        let before = files.len();
+        for file in matches {
+            match file {
+                Ok(file) if !files.contains(&file) => files.push(file),
+                Ok(_) => {}
+                Err(error) => mistakes.add_file(error.path(), format_args!("cannot be read: {}", error.error())),
+            }
+        }
+        let is_glob = pattern.value.contains(['*', '?', '[']);
+        if !is_glob && files.len() == before && !Path::new(&full).exists() {
+            mistakes.add(&pattern.place, format_args!("there is no file {full}"));
+        }
+    }
+    files.into_iter().filter_map(|file| read(&file, mistakes).map(|text| (file, text))).collect()
+}
+
+fn read(file: &Path, mistakes: &Mistakes) -> Option<String> {
+    fs::read_to_string(file).map_err(|error| mistakes.add_file(file, format_args!("cannot be read: {error}"))).ok()
+}

@@ -1,0 +1,125 @@
+//! The server's figures about itself, through the `prometheus` crate.
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+
+/// Kept by whoever does the work, read by the page.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// How long one batch of messages took.
+    pub ingest_seconds: Histogram,
+    /// How long it took to read, check and apply the configuration at a reload.
+    pub apply_seconds: Histogram,
+    /// How long it took to write a page.
+    pub scrape_seconds: Histogram,
+    /// Scrapes that were turned away because too many ran already.
+    pub scrapes_rejected: IntCounter,
+    /// Whether Redis is connected.
+    pub redis_connected: IntGauge,
+    /// Connections to Redis since the start.
+    pub redis_connections: IntCounter,
+    /// Messages that wait to be read.
+    pub inbox_messages: IntGauge,
+    /// Messages that found the inbox full.
+    pub inbox_dropped: IntCounter,
+    /// Messages to hosts that found the outbox full, or Redis away.
+    pub outbox_dropped: IntCounter,
+    /// Whether the last reload put a configuration in force.
+    pub reload_successful: IntGauge,
+    /// When a configuration was last put in force, in seconds since 1970.
+    pub reload_success_timestamp: IntGauge,
+}
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// None in practice: only a name that is used twice.
+    pub(crate) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let version = prometheus::opts!("hostwatch_build_info", "The version of this server; always 1.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        register(&registry, IntGauge::with_opts(version)?)?.set(1);
+        Ok(Self {
+            ingest_seconds: histogram(
+                &registry,
+                "hostwatch_ingest_duration_seconds",
+                "Time to take in one batch of messages.",
+            )?,
+            apply_seconds: histogram(
+                &registry,
+                "hostwatch_config_apply_duration_seconds",
+                "Time to read, check and apply the configuration at a reload.",
+            )?,
+            scrape_seconds: histogram(
+                &registry,
+                "hostwatch_scrape_duration_seconds",
+                "Time to write one page of metrics.",
+            )?,
+            scrapes_rejected: counter(
+                &registry,
+                "hostwatch_scrapes_rejected_total",
+                "Scrapes turned away because too many ran already.",
+            )?,
+            redis_connected: gauge(
+                &registry,
+                "hostwatch_redis_connected",
+                "Whether Redis is connected and every subscription confirmed.",
+            )?,
+            redis_connections: counter(
+                &registry,
+                "hostwatch_redis_connections_total",
+                "Connections to Redis that this process has made.",
+            )?,
+            inbox_messages: gauge(&registry, "hostwatch_inbox_messages", "Messages from hosts that wait to be read.")?,
+            inbox_dropped: counter(
+                &registry,
+                "hostwatch_inbox_dropped_total",
+                "Messages from hosts that found the inbox full.",
+            )?,
+            outbox_dropped: counter(
+                &registry,
+                "hostwatch_outbox_dropped_total",
+                "Messages to hosts that could not be sent.",
+            )?,
+            reload_successful: gauge(
+                &registry,
+                "hostwatch_config_last_reload_successful",
+                "Whether the last reload put a configuration in force.",
+            )?,
+            reload_success_timestamp: gauge(
+                &registry,
+                "hostwatch_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last put in force.",
+            )?,
+            registry,
+        })
+    }
+
+    /// Every family as it is now.
+    #[must_use]
+    pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Histogram> {
+    let buckets = prometheus::exponential_buckets(0.000_1, 4.0, 10)?;
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    register(registry, IntCounter::new(name, help)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

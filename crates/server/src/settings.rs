@@ -1,0 +1,189 @@
+//! `server.toml`: read strictly, every mistake at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hostwatch_bus::Address;
+use hostwatch_daemon::settings::{Document, Environment, Located, Mistakes, SecretSource, Table};
+use hostwatch_wire::Names;
+
+use crate::fleet::Timing;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// What `server.toml` and the environment say.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the server keeps what survives it.
+    pub state_directory: PathBuf,
+    /// How Redis is reached.
+    pub redis: Redis,
+    /// What people and Prometheus reach.
+    pub web: Web,
+    /// Where hosts, templates and services are defined.
+    pub inventory: InventoryFiles,
+    /// How long things may take.
+    pub timing: Timing,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// `redis://` or `redis+unix://`.
+    pub address: Address,
+    /// The ACL user.
+    pub username: Option<String>,
+    /// Where the password comes from; without it the systemd credential `redis.password`, if there is one.
+    pub password: Option<SecretSource>,
+    /// The names of keys and channels.
+    pub names: Names,
+}
+
+/// `[web]`
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Where to listen.
+    pub listen_address: Vec<SocketAddr>,
+    /// The `job` label of every host's series.
+    pub job: String,
+}
+
+/// `[inventory]`: files and globs, relative to `server.toml`.
+#[derive(Debug, Clone)]
+pub struct InventoryFiles {
+    /// Files with `[hosts.ID]` and `[[match]]`.
+    pub hosts: Vec<Located<String>>,
+    /// Files with `[templates.NAME]`.
+    pub templates: Vec<Located<String>>,
+    /// Files with `[services.NAME]`.
+    pub services: Vec<Located<String>>,
+}
+
+impl Settings {
+    /// Reads `text`, the content of `file`; whatever is wrong is entered in `mistakes` and replaced by its default.
+    #[must_use]
+    pub fn read(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes) -> Self {
+        let document = Document::parse(file, text, mistakes);
+        let mut root = document.root(environment, mistakes);
+        let state_directory =
+            root.string("state_directory").map_or_else(default_state_directory, |path| path.value.into());
+        let redis = read_redis(root.table("redis"));
+        let web = read_web(root.table("web"));
+        let inventory = read_inventory(root.table("inventory"), &root);
+        let (liveness, delivery) = (root.table("liveness"), root.table("delivery"));
+        let timing = read_timing(liveness, delivery);
+        root.finish();
+        Self { state_directory, redis, web, inventory, timing }
+    }
+}
+
+/// `$STATE_DIRECTORY` is set by systemd.
+fn default_state_directory() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| "/var/lib/hostwatch-server".into(), PathBuf::from)
+}
+
+fn read_redis(table: Option<Table<'_>>) -> Redis {
+    let mut redis = Redis {
+        address: "redis://127.0.0.1:6379".parse().expect("the default is an address"),
+        username: None,
+        password: None,
+        names: Names::new("hostwatch").expect("the default is a prefix"),
+    };
+    let Some(mut table) = table else { return redis };
+    if let Some(address) = table.parsed("url") {
+        redis.address = address.value;
+    }
+    redis.username = table.string("username").map(|name| name.value);
+    redis.password = table.secret("password");
+    if let Some(prefix) = table.string("prefix") {
+        match Names::new(&prefix.value) {
+            Ok(names) => redis.names = names,
+            Err(error) => table.mistakes().add(&prefix.place, error),
+        }
+    }
+    table.finish();
+    redis
+}
+
+fn read_web(table: Option<Table<'_>>) -> Web {
+    let mut web = Web { listen_address: vec![SocketAddr::from(([127, 0, 0, 1], 10_120))], job: "node".to_owned() };
+    let Some(mut table) = table else { return web };
+    if let Some(addresses) = table.strings("listen_address") {
+        if addresses.value.is_empty() {
+            table.mistakes().add(&addresses.place, "is empty; write at least one address, such as \"127.0.0.1:10120\"");
+        }
+        let parsed = addresses.value.iter().filter_map(|address| {
+            let wrong = "is not an address; write IP:PORT, such as \"127.0.0.1:10120\" or \"[::1]:10120\"";
+            let parsed = address.value.parse();
+            parsed.map_err(|_| table.mistakes().add(&address.place, format_args!("{:?} {wrong}", address.value))).ok()
+        });
+        web.listen_address = parsed.collect();
+    }
+    if let Some(job) = table.string("job") {
+        if job.value.is_empty() {
+            table.mistakes().add(&job.place, "is empty; write the value of the job label, such as \"node\"");
+        }
+        web.job = job.value;
+    }
+    table.finish();
+    web
+}
+
+fn read_inventory(table: Option<Table<'_>>, root: &Table<'_>) -> InventoryFiles {
+    let place = root.place_of("inventory");
+    let default = |patterns: &[&str]| -> Vec<Located<String>> {
+        patterns.iter().map(|pattern| Located { value: (*pattern).to_owned(), place: place.clone() }).collect()
+    };
+    let mut files = InventoryFiles {
+        hosts: default(&["hosts.toml", "hosts.d/*.toml"]),
+        templates: default(&["templates.toml"]),
+        services: default(&["services/*.toml"]),
+    };
+    let Some(mut table) = table else { return files };
+    for (key, patterns) in
+        [("hosts", &mut files.hosts), ("templates", &mut files.templates), ("services", &mut files.services)]
+    {
+        if let Some(list) = table.strings(key) {
+            *patterns = list.value;
+        }
+    }
+    table.finish();
+    files
+}
+
+fn read_timing(liveness: Option<Table<'_>>, delivery: Option<Table<'_>>) -> Timing {
+    let mut timing = Timing {
+        heartbeat: 10 * SECOND,
+        down_after: 60 * SECOND,
+        left_grace: 600 * SECOND,
+        forget_after: DAY,
+        ack_interval: 30 * SECOND,
+    };
+    let shortest = Duration::from_millis(100);
+    if let Some(mut table) = liveness {
+        for (key, value, longest) in [
+            ("heartbeat", &mut timing.heartbeat, 300 * SECOND),
+            ("down_after", &mut timing.down_after, DAY),
+            ("left_grace", &mut timing.left_grace, 30 * DAY),
+            ("forget_after", &mut timing.forget_after, 365 * DAY),
+        ] {
+            if let Some(duration) = table.duration(key, shortest..=longest) {
+                *value = duration.value;
+            }
+        }
+        if timing.down_after < 3 * timing.heartbeat {
+            let place = table.place_of("down_after");
+            table.mistakes().add(&place, "is shorter than three heartbeats; a host would be down before it is stale");
+        }
+        table.finish();
+    }
+    if let Some(mut table) = delivery {
+        if let Some(interval) = table.duration("ack_interval", shortest..=600 * SECOND) {
+            timing.ack_interval = interval.value;
+        }
+        table.finish();
+    }
+    timing
+}

@@ -1,0 +1,178 @@
+//! What readers see of the fleet. The fleet's owner puts whole snapshots here; readers take them without a lock,
+//! so that a slow scrape never holds up a report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hostwatch_wire::{Applied, Facts, HostId, Revision, Status};
+
+use crate::fleet::{State, Totals};
+use crate::inventory::Labels;
+use crate::layouts::PreparedLayout;
+
+/// The hosts, as they were when each was last heard of.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    hosts: ArcSwap<Vec<Arc<Entry>>>,
+    summary: ArcSwap<Summary>,
+}
+
+/// One host's place in the directory: it stays, its snapshots come and go.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Who.
+    pub host: HostId,
+    snapshot: ArcSwap<Snapshot>,
+}
+
+/// What is known of a host at one moment: the figures in it belong together.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    /// What the host is.
+    pub state: State,
+    /// Since when, in milliseconds since 1970.
+    pub state_since_ms: u64,
+    /// The labels the operator gave it; for a host that only matched, its own claims.
+    pub labels: Arc<Labels>,
+    /// What the machine is; nothing before its first hello.
+    pub facts: Option<Arc<Facts>>,
+    /// The client's version; nothing before its first hello.
+    pub client_version: Option<Arc<str>>,
+    /// The configuration that should be in force; nothing while it is pending.
+    pub wanted: Option<Revision>,
+    /// The configuration that is in force, as the host said last.
+    pub applied: Option<Arc<Applied>>,
+    /// When the newest report was received, in milliseconds since 1970.
+    pub last_report_ms: Option<u64>,
+    /// The host's clock less ours, in seconds.
+    pub clock_skew_seconds: Option<f64>,
+    /// The books of the current epoch.
+    pub books: Books,
+    /// Counts since the host is known, over all epochs.
+    pub totals: Totals,
+    /// Its services, sorted by name.
+    pub services: Vec<Arc<Service>>,
+}
+
+/// The books of one epoch: `sequence - baseline = received + lost + outstanding`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Books {
+    /// The highest sequence number that is known to exist.
+    pub sequence: u64,
+    /// What was settled before.
+    pub baseline: u64,
+    /// What was received.
+    pub received: u64,
+    /// What can no longer come.
+    pub lost: u64,
+    /// What may still come.
+    pub outstanding: u64,
+}
+
+/// The newest result of a service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How its last run went.
+    pub status: Status,
+    /// What there was to say.
+    pub message: Option<String>,
+    /// How long the last run took, in microseconds.
+    pub duration_us: u64,
+    /// Its series; nothing when the run failed or is too long ago.
+    pub series: Option<SeriesBlock>,
+}
+
+/// Values with their meaning.
+#[derive(Debug, Clone)]
+pub(crate) struct SeriesBlock {
+    /// What the values mean.
+    pub layout: Arc<PreparedLayout>,
+    /// One for each series of the layout.
+    pub values: Arc<[f64]>,
+    /// Families, by their place in the layout, that another service of the host has already.
+    pub hidden: Arc<[usize]>,
+}
+
+/// Figures of the whole fleet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Summary {
+    /// Messages that were refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Whether another server with other files is at work.
+    pub config_conflict: bool,
+    /// Whether every configuration key was written since the last connect.
+    pub synchronized: bool,
+    /// The counts of hosts that are gone.
+    pub departed: Totals,
+}
+
+impl Directory {
+    /// The hosts at this moment, sorted by id.
+    #[must_use]
+    pub(crate) fn hosts(&self) -> Arc<Vec<Arc<Entry>>> {
+        self.hosts.load_full()
+    }
+
+    /// The host called `id`.
+    #[must_use]
+    pub(crate) fn host(&self, id: &str) -> Option<Arc<Entry>> {
+        let hosts = self.hosts.load();
+        let index = hosts.binary_search_by(|entry| entry.host.as_str().cmp(id)).ok()?;
+        Some(Arc::clone(&hosts[index]))
+    }
+
+    /// The figures of the whole fleet.
+    #[must_use]
+    pub(crate) fn summary(&self) -> Arc<Summary> {
+        self.summary.load_full()
+    }
+
+    /// For the fleet's owner: replaces the list of hosts.
+    pub(crate) fn set_hosts(&self, mut hosts: Vec<Arc<Entry>>) {
+        hosts.sort_by(|a, b| a.host.cmp(&b.host));
+        self.hosts.store(Arc::new(hosts));
+    }
+
+    /// For the fleet's owner: replaces the figures of the whole fleet.
+    pub(crate) fn set_summary(&self, summary: Summary) {
+        self.summary.store(Arc::new(summary));
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(host: HostId, snapshot: Snapshot) -> Self {
+        Self { host, snapshot: ArcSwap::from_pointee(snapshot) }
+    }
+
+    /// What is known of the host at this moment.
+    #[must_use]
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// For the fleet's owner: replaces what is known.
+    pub(crate) fn set(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}
+
+impl Service {
+    /// The same result, with other series.
+    pub(crate) fn with_series(&self, series: SeriesBlock) -> Self {
+        Self { series: Some(series), ..self.without_series() }
+    }
+
+    /// The same result, its series too old to show.
+    pub(crate) fn without_series(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            status: self.status,
+            message: self.message.clone(),
+            duration_us: self.duration_us,
+            series: None,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The fleet: every host with its books, its life and its newest values. One task owns it; nothing here waits.
+//!
+//! Events come in as calls with the time of the event. What has to be said or written in consequence goes out as
+//! [`Effect`]s, and what readers see goes to the [`Directory`].
+
+mod configs;
+mod difference;
+mod host;
+mod join;
+mod life;
+mod reports;
+mod saved;
+#[cfg(test)]
+mod tests;
+mod tracking;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hostwatch_daemon::OncePerMinute;
+use hostwatch_wire::{
+    Channel, DecodeError, HostBody, HostConfig, HostId, HostMessage, Life, Names, ServerBody, ServerId,
+};
+use tracing::warn;
+
+pub(crate) use configs::FoundKey;
+pub(crate) use host::Totals;
+pub(crate) use life::State;
+pub(crate) use saved::Saved;
+
+use crate::clock::Now;
+use crate::directory::{Directory, Summary};
+use crate::inventory::Inventory;
+use crate::layouts::Layouts;
+use host::Host;
+
+/// The most hosts that may wait for somebody to configure them.
+const MAX_PENDING: usize = 10_000;
+
+/// Who this server is, and in which life.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    /// Lasting: kept in the state directory.
+    pub server: ServerId,
+    /// This process.
+    pub life: Life,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// The longest time between two reports of a host.
+    pub heartbeat: Duration,
+    /// After so much silence a host is down.
+    pub down_after: Duration,
+    /// So long a goodbye is believed of a host that a file names.
+    pub left_grace: Duration,
+    /// After so long a host that only matched is forgotten.
+    pub forget_after: Duration,
+    /// The time between two acknowledgements.
+    pub ack_interval: Duration,
+}
+
+/// What has to be done in consequence of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    /// Subscribe to the host's reports, before anything further is said to it.
+    Listen(HostId),
+    /// Unsubscribe from the host's reports.
+    Ignore(HostId),
+    /// Say something to the host.
+    Say(HostId, ServerBody),
+    /// Write the host's configuration to its key and announce it.
+    Retain(HostId, HostConfig),
+    /// Delete the host's configuration key.
+    Forget(HostId),
+}
+
+/// See the module.
+pub(crate) struct Fleet {
+    names: Names,
+    identity: Identity,
+    timing: Timing,
+    inventory: Inventory,
+    hosts: HashMap<HostId, Host>,
+    layouts: Layouts,
+    directory: Arc<Directory>,
+    summary: Summary,
+    /// Since when reports can reach us; none while the link is away.
+    connected_since: Option<Instant>,
+    effects: Vec<Effect>,
+    /// Hosts whose snapshot is out of date.
+    changed: Vec<HostId>,
+    /// Whether hosts came or went since the directory was told.
+    members_changed: bool,
+    log_limit: OncePerMinute<&'static str>,
+}
+
+impl Fleet {
+    /// The fleet as it was saved, with every host that the inventory names.
+    #[must_use]
+    pub(crate) fn new(
+        names: Names,
+        identity: Identity,
+        timing: Timing,
+        inventory: Inventory,
+        saved: Saved,
+        directory: Arc<Directory>,
+        now: Now,
+    ) -> Self {
+        let mut fleet = Self {
+            names,
+            identity,
+            timing,
+            inventory: Inventory::default(),
+            hosts: HashMap::new(),
+            layouts: Layouts::default(),
+            directory,
+            summary: Summary::default(),
+            connected_since: None,
+            effects: Vec::new(),
+            changed: Vec::new(),
+            members_changed: true,
+            log_limit: OncePerMinute::default(),
+        };
+        fleet.restore(saved, &inventory, now);
+        fleet.apply(inventory, fleet.timing.clone(), now);
+        fleet
+    }
+
+    /// A message has arrived. Whatever is wrong with it, it is counted and dropped.
+    pub(crate) fn on_message(&mut self, channel: &str, payload: &[u8], now: Now) {
+        if let Err(refusal) = self.handle(channel, payload, now) {
+            self.refuse(&refusal, channel, now);
+        }
+    }
+
+    fn handle(&mut self, channel: &str, payload: &[u8], now: Now) -> Result<(), Refused> {
+        let (speaker, kind) = self.names.parse(channel).ok_or(Refused::new("wrong_channel"))?;
+        let message = HostMessage::decode(payload)?;
+        if message.host.as_str() != speaker {
+            return Err(Refused::because("wrong_host", &format!("it says that it is from {}", message.host)));
+        }
+        let HostMessage { host, epoch, body } = message;
+        match (kind, body) {
+            (Channel::Join, HostBody::Hello(hello)) => self.on_hello(host, epoch, *hello, now),
+            (Channel::Reports, HostBody::Report(report)) => self.on_report(&host, epoch, &report, payload, now),
+            (Channel::Reports, HostBody::Layouts(layouts)) => self.on_layouts(&host, &layouts, now),
+            (Channel::Reports, HostBody::Applied(applied)) => self.on_applied(&host, epoch, applied, now),
+            (Channel::Reports, HostBody::Gone(gone)) => self.on_gone(&host, epoch, gone),
+            (Channel::Reports, HostBody::Goodbye(goodbye)) => self.on_goodbye(&host, epoch, goodbye, now),
+            (Channel::Join, _) | (Channel::Reports, HostBody::Hello(_)) => Err(Refused::new("wrong_channel")),
+        }
+    }
+
+    /// The link to Redis is there, and every subscription confirmed.
+    pub(crate) fn on_connected(&mut self, since: Instant) {
+        self.connected_since = Some(since);
+        self.summary.synchronized = false;
+    }
+
+    /// The link to Redis is away.
+    pub(crate) fn on_disconnected(&mut self) {
+        self.connected_since = None;
+    }
+
+    /// Time has passed: judges who lives, takes old series off the page, acknowledges.
+    pub(crate) fn tick(&mut self, now: Now) {
+        let mut forgotten = Vec::new();
+        for host in self.hosts.values_mut() {
+            if host.tick(&self.timing, self.connected_since, now) {
+                self.changed.push(host.id.clone());
+            }
+            if let Some(ack) = host.due_ack(self.timing.ack_interval, now) {
+                self.effects.push(Effect::Say(host.id.clone(), ServerBody::Ack(ack)));
+            }
+            if host.is_forgettable(&self.timing, now) {
+                forgotten.push(host.id.clone());
+            }
+        }
+        for id in forgotten {
+            self.remove(&id);
+        }
+    }
+
+    /// Shows readers what has changed.
+    pub(crate) fn publish(&mut self) {
+        for id in self.changed.drain(..) {
+            if let Some(host) = self.hosts.get_mut(&id) {
+                host.publish();
+            }
+        }
+        if std::mem::take(&mut self.members_changed) {
+            self.directory.set_hosts(self.hosts.values().map(|host| Arc::clone(&host.entry)).collect());
+        }
+        self.directory.set_summary(self.summary.clone());
+    }
+
+    /// What has to be done, in this order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// How often [`Fleet::tick`] has to be called: often enough for the shortest time that is configured.
+    #[must_use]
+    pub(crate) fn tick_interval(&self) -> Duration {
+        let shortest = self.timing.heartbeat.min(self.timing.ack_interval).min(self.timing.down_after);
+        (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+
+    fn insert(&mut self, host: Host) {
+        self.changed.push(host.id.clone());
+        self.members_changed = true;
+        self.hosts.insert(host.id.clone(), host);
+    }
+
+    fn remove(&mut self, id: &HostId) {
+        let Some(host) = self.hosts.remove(id) else { return };
+        self.summary.departed += host.totals();
+        self.members_changed = true;
+        if host.is_known() {
+            self.effects.push(Effect::Ignore(id.clone()));
+            self.effects.push(Effect::Forget(id.clone()));
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refused, channel: &str, now: Now) {
+        *self.summary.refused.entry(refusal.reason).or_default() += 1;
+        if let Some(suppressed) = self.log_limit.allow(refusal.reason, now.monotonic) {
+            let channel: String = channel.chars().take(200).collect();
+            warn!(channel, reason = refusal.reason, detail = refusal.detail, suppressed, "message refused");
+        }
+    }
+}
+
+/// Why a message was dropped.
+#[derive(Debug)]
+struct Refused {
+    /// The label in `hostwatch_messages_refused_total`.
+    reason: &'static str,
+    /// What the log says about it.
+    detail: String,
+}
+
+impl Refused {
+    fn new(reason: &'static str) -> Self {
+        Self { reason, detail: String::new() }
+    }
+
+    fn because(reason: &'static str, detail: &dyn ToString) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
+impl From<DecodeError> for Refused {
+    fn from(error: DecodeError) -> Self {
+        let reason = match error {
+            DecodeError::TooLong(_) => "too_long",
+            DecodeError::UnknownVersion(_) => "unknown_version",
+            DecodeError::Malformed(_) => "malformed",
+        };
+        Self::because(reason, &error)
+    }
+}
+
+/// Every reason for which a message is refused, so that each has a series from the start.
+pub(crate) const REFUSAL_REASONS: &[&str] = &[
+    "family_type",
+    "label",
+    "layout",
+    "malformed",
+    "no_space",
+    "too_long",
+    "unknown_host",
+    "unknown_version",
+    "values",
+    "wrong_channel",
+    "wrong_host",
+];
+
+/// The empty counts of every reason.
+pub(crate) fn no_refusals() -> BTreeMap<&'static str, u64> {
+    REFUSAL_REASONS.iter().map(|reason| (*reason, 0)).collect()
+}

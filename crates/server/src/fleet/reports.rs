@@ -1,0 +1,226 @@
+//! Reports: entered in the books, parked while a layout is missing, shown when they are the newest.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostwatch_wire::{
+    EncodedLayout, Epoch, Gone, Goodbye, HostId, LayoutId, Layouts as LayoutsMessage, Report, ServerBody,
+    ServiceReport, Status, WantLayout,
+};
+
+use super::host::{Host, Newest};
+use super::tracking::Arrival;
+use super::{Effect, Fleet, Refused};
+use crate::clock::Now;
+use crate::directory::{SeriesBlock, Service};
+use crate::layouts::PreparedLayout;
+
+/// So many reports of one host wait for a layout, at most.
+const MAX_PARKED: usize = 64;
+/// So many bytes of one host wait for a layout, at most.
+const MAX_PARKED_BYTES: usize = 2 << 20;
+/// A host is asked again for what it did not answer after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Reports of one host that wait for a layout, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Parked {
+    /// Keeps a message; when there is no room, the oldest ones go, and stay gaps.
+    fn push(&mut self, message: &[u8]) {
+        self.bytes += message.len();
+        self.messages.push_back(message.to_vec());
+        while self.messages.len() > MAX_PARKED || self.bytes > MAX_PARKED_BYTES {
+            let Some(oldest) = self.messages.pop_front() else { break };
+            self.bytes -= oldest.len();
+        }
+    }
+
+    fn take(&mut self) -> VecDeque<Vec<u8>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.messages)
+    }
+}
+
+/// The layouts that a report refers to.
+type Found = HashMap<LayoutId, Arc<PreparedLayout>>;
+
+impl Fleet {
+    pub(super) fn on_report(
+        &mut self,
+        id: &HostId,
+        epoch: Epoch,
+        report: &Report<'_>,
+        message: &[u8],
+        now: Now,
+    ) -> Result<(), Refused> {
+        let server = self.identity.server;
+        self.known_host(id)?;
+        let mut found = self.intern_all(&report.layouts)?;
+        let missing = self.find_layouts(id, report, &mut found);
+        if missing.is_empty() {
+            check_values(report, &found)?;
+        }
+
+        let host = self.known_host(id)?;
+        let is_current = host.current == Some(epoch);
+        if is_current {
+            host.pulse.heard(now);
+        } else if host.current.is_none() && host.asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN) {
+            // Which of its epochs is the current one only a hello can say.
+            host.asked = Some(now.monotonic);
+            self.announce_to(id);
+        }
+
+        let host = self.known_host(id)?;
+        if missing.is_empty() {
+            let baseline = report.acked.iter().find(|acked| acked.server == server).map_or(0, |acked| acked.up_to);
+            let arrival = host.receive(epoch, report.seq, report.oldest_seq, baseline);
+            if arrival == Arrival::Newest && is_current {
+                host.last_report_ms = Some(now.wall_ms);
+                host.clock_skew_seconds = Some((report.collected_at_ms as f64 - now.wall_ms as f64) / 1_000.0);
+                host.show(&report.services, &found, now);
+            }
+        } else {
+            host.parked.push(message);
+            let layouts = missing.into_iter().collect();
+            self.effects.push(Effect::Say(id.clone(), ServerBody::WantLayout(WantLayout { layouts })));
+        }
+        self.changed_now(id, now);
+        Ok(())
+    }
+
+    pub(super) fn on_layouts(&mut self, id: &HostId, message: &LayoutsMessage, now: Now) -> Result<(), Refused> {
+        self.known_host(id)?;
+        // Held until the reports that waited for them have been read.
+        let _held = self.intern_all(&message.layouts)?;
+        let channel = self.names.reports(id);
+        for parked in self.known_host(id)?.parked.take() {
+            self.on_message(&channel, &parked, now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_gone(&mut self, id: &HostId, epoch: Epoch, gone: Gone) -> Result<(), Refused> {
+        let host = self.known_host(id)?;
+        if let Some((_, track)) = host.tracks.iter_mut().find(|(known, _)| *known == epoch) {
+            track.give_up_before(gone.up_to + 1);
+            self.changed.push(id.clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_goodbye(&mut self, id: &HostId, epoch: Epoch, goodbye: Goodbye, now: Now) -> Result<(), Refused> {
+        let host = self.known_host(id)?;
+        if host.current == Some(epoch) {
+            let track = host.track(epoch, 0);
+            track.announce(0, goodbye.last_seq);
+            host.pulse.said_goodbye(now);
+            let ack = host.ack(true).map(ServerBody::Ack);
+            self.effects.extend(ack.map(|ack| Effect::Say(id.clone(), ack)));
+            self.changed_now(id, now);
+        }
+        Ok(())
+    }
+
+    /// A host whose reports are listened to.
+    pub(super) fn known_host(&mut self, id: &HostId) -> Result<&mut Host, Refused> {
+        self.hosts.get_mut(id).filter(|host| host.is_known()).ok_or(Refused::new("unknown_host"))
+    }
+
+    /// Judges the host anew and shows it.
+    pub(super) fn changed_now(&mut self, id: &HostId, now: Now) {
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.pulse.judge(host.origin, &self.timing, self.connected_since, now);
+            self.changed.push(id.clone());
+        }
+    }
+
+    fn intern_all(&mut self, layouts: &[EncodedLayout]) -> Result<Found, Refused> {
+        let mut found = Found::new();
+        for encoded in layouts {
+            let layout = self.layouts.intern(encoded).map_err(|error| Refused::because("layout", &error))?;
+            if self.layouts.disagrees(&layout) {
+                *self.summary.refused.entry("family_type").or_default() += 1;
+            }
+            found.insert(layout.id(), layout);
+        }
+        Ok(found)
+    }
+
+    /// Completes `found`; what it returns nobody has.
+    fn find_layouts(&self, id: &HostId, report: &Report<'_>, found: &mut Found) -> BTreeSet<LayoutId> {
+        let mut missing = BTreeSet::new();
+        let Some(host) = self.hosts.get(id) else { return missing };
+        for service in &report.services {
+            let Some(layout) = service.layout.filter(|layout| !found.contains_key(layout)) else { continue };
+            match host.layout(service.service, layout).cloned().or_else(|| self.layouts.get(layout)) {
+                Some(known) => {
+                    found.insert(layout, known);
+                }
+                None => {
+                    missing.insert(layout);
+                }
+            }
+        }
+        missing
+    }
+}
+
+impl Host {
+    /// Makes these results the newest ones.
+    fn show(&mut self, services: &[ServiceReport<'_>], layouts: &Found, now: Now) {
+        let Some(plan) = self.plan.clone() else { return };
+        let mut shape_changed = false;
+        for report in services {
+            // A service that the configuration has dropped meanwhile is not shown again.
+            let Some(planned) = plan.service(report.service) else { continue };
+            let before = self.services.get(report.service);
+            let block_before = before.and_then(|newest| newest.result.series.as_ref());
+            let layout = report.layout.filter(|_| report.status == Status::Ok).and_then(|id| layouts.get(&id));
+            let series = layout.map(|layout| {
+                let same_shape = block_before.filter(|block| Arc::ptr_eq(&block.layout, layout));
+                shape_changed |= same_shape.is_none();
+                SeriesBlock {
+                    layout: Arc::clone(layout),
+                    values: report.values.iter().collect(),
+                    hidden: same_shape.map_or_else(Arc::default, |block| Arc::clone(&block.hidden)),
+                }
+            });
+            shape_changed |= series.is_none() && block_before.is_some();
+            let name = before.map_or_else(|| Arc::from(report.service), |newest| Arc::clone(&newest.result.name));
+            let result = Arc::new(Service {
+                name: Arc::clone(&name),
+                status: report.status,
+                message: report.message.map(str::to_owned),
+                duration_us: report.duration_us,
+                series,
+            });
+            let interval = Duration::from_millis(planned.interval_ms);
+            self.services.insert(name, Newest { result, heard: now.monotonic, interval });
+        }
+        if shape_changed && self.services.len() > 1 {
+            self.hide_duplicates();
+        }
+    }
+}
+
+/// Refuses a report whose values do not fit their layouts.
+fn check_values(report: &Report<'_>, layouts: &Found) -> Result<(), Refused> {
+    for service in &report.services {
+        let expected = match service.layout {
+            Some(layout) => layouts.get(&layout).map_or(0, |layout| layout.series()),
+            None => 0,
+        };
+        if service.values.len() != expected {
+            let detail = format!("{} values of {} for {expected} series", service.values.len(), service.service);
+            return Err(Refused::because("values", &detail));
+        }
+    }
+    Ok(())
+}

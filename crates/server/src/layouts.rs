@@ -1,0 +1,169 @@
+//! The layouts in use: each held once however many hosts share it, and ready to be written on the page.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use hostwatch_wire::{EncodedLayout, InvalidLayout, LayoutId, MetricType, text};
+
+/// Every layout that some host uses.
+#[derive(Debug, Default)]
+pub(crate) struct Layouts {
+    layouts: HashMap<LayoutId, Weak<PreparedLayout>>,
+    families: Families,
+    /// Entries at the last sweep: the table is swept when it has doubled.
+    swept_at: usize,
+}
+
+/// A checked layout with the text of its series.
+#[derive(Debug)]
+pub(crate) struct PreparedLayout {
+    id: LayoutId,
+    families: Vec<PreparedFamily>,
+    series: usize,
+}
+
+/// One family of a layout.
+#[derive(Debug)]
+pub(crate) struct PreparedFamily {
+    /// What all hosts share of it.
+    pub family: Arc<SharedFamily>,
+    /// Where its values stand among the layout's.
+    pub values: Range<usize>,
+    /// `name{a="b",` for each series, back to back.
+    text: Vec<u8>,
+    /// Where each series' text ends.
+    ends: Vec<usize>,
+}
+
+/// A name with a type, shared by all layouts that have it.
+#[derive(Debug)]
+pub(crate) struct SharedFamily {
+    /// Counts up with every new one: of two types for one name the older stands.
+    pub order: u64,
+    /// The name of the family.
+    pub name: String,
+    /// Its type.
+    pub kind: MetricType,
+    /// The help text of whoever brought it first.
+    pub help: String,
+}
+
+#[derive(Debug, Default)]
+struct Families {
+    by_name: HashMap<(String, MetricType), Weak<SharedFamily>>,
+    next_order: u64,
+}
+
+impl Layouts {
+    /// The layout with this id, if some host uses it.
+    #[must_use]
+    pub(crate) fn get(&self, id: LayoutId) -> Option<Arc<PreparedLayout>> {
+        self.layouts.get(&id)?.upgrade()
+    }
+
+    /// Checks and enters a layout, or finds it.
+    ///
+    /// # Errors
+    /// When it is not a valid layout.
+    pub(crate) fn intern(&mut self, encoded: &EncodedLayout) -> Result<Arc<PreparedLayout>, InvalidLayout> {
+        let id = encoded.id();
+        if let Some(known) = self.get(id) {
+            return Ok(known);
+        }
+        let layout = encoded.decode()?;
+        let mut first = 0;
+        let families = layout
+            .families
+            .iter()
+            .map(|family| {
+                let mut text = Vec::new();
+                let mut ends = Vec::with_capacity(family.series.len());
+                for series in &family.series {
+                    if text::write_series(&mut text, family, series) {
+                        text.push(b',');
+                    }
+                    ends.push(text.len());
+                }
+                let values = first..first + family.series.len();
+                first = values.end;
+                PreparedFamily {
+                    family: self.families.intern(&family.name, family.kind, &family.help),
+                    values,
+                    text,
+                    ends,
+                }
+            })
+            .collect();
+        let prepared = Arc::new(PreparedLayout { id, families, series: first });
+        self.sweep();
+        self.layouts.insert(id, Arc::downgrade(&prepared));
+        Ok(prepared)
+    }
+
+    /// Whether another type stands for one of the layout's names.
+    #[must_use]
+    pub(crate) fn disagrees(&self, layout: &PreparedLayout) -> bool {
+        layout.families.iter().any(|own| self.families.other_kind(&own.family))
+    }
+
+    /// Forgets what no host uses any more; amortized, so that entering stays cheap.
+    fn sweep(&mut self) {
+        if self.layouts.len() < 2 * self.swept_at.max(64) {
+            return;
+        }
+        self.layouts.retain(|_, layout| layout.strong_count() > 0);
+        self.families.by_name.retain(|_, family| family.strong_count() > 0);
+        self.swept_at = self.layouts.len();
+    }
+}
+
+impl Families {
+    fn intern(&mut self, name: &str, kind: MetricType, help: &str) -> Arc<SharedFamily> {
+        let key = (name.to_owned(), kind);
+        if let Some(known) = self.by_name.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        self.next_order += 1;
+        let family =
+            Arc::new(SharedFamily { order: self.next_order, name: name.to_owned(), kind, help: help.to_owned() });
+        self.by_name.insert(key, Arc::downgrade(&family));
+        family
+    }
+
+    fn other_kind(&self, family: &SharedFamily) -> bool {
+        use MetricType::{Counter, Gauge, Histogram, Summary, Unknown};
+        [Counter, Gauge, Histogram, Summary, Unknown].into_iter().filter(|kind| *kind != family.kind).any(|kind| {
+            let other = self.by_name.get(&(family.name.clone(), kind)).and_then(Weak::upgrade);
+            other.is_some_and(|other| other.order < family.order)
+        })
+    }
+}
+
+impl PreparedLayout {
+    /// The hash by which hosts refer to it.
+    #[must_use]
+    pub(crate) fn id(&self) -> LayoutId {
+        self.id
+    }
+
+    /// How many values a report with this layout carries.
+    #[must_use]
+    pub(crate) fn series(&self) -> usize {
+        self.series
+    }
+
+    /// Its families, in the order of their values.
+    #[must_use]
+    pub(crate) fn families(&self) -> &[PreparedFamily] {
+        &self.families
+    }
+}
+
+impl PreparedFamily {
+    /// `name{a="b",` of each series, in the order of the values.
+    pub(crate) fn series_texts(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+    }
+}

@@ -1,0 +1,236 @@
+//! What the server knows about every host, and about the fleet: the `hostwatch_*` families.
+
+use std::io::{self, Write};
+
+use hostwatch_wire::{Status, text};
+
+use super::{Row, Sink};
+use crate::directory::{Snapshot, Summary};
+use crate::fleet::{State, Totals};
+
+/// A family with at most one sample a host.
+struct Figure {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    value: fn(&Snapshot) -> Option<f64>,
+}
+
+const FIGURES: &[Figure] = &[
+    Figure {
+        name: "hostwatch_host_up",
+        kind: "gauge",
+        help: "Whether the host reports: 1 in state up, 0 in every other.",
+        value: |host| Some(f64::from(host.state == State::Up)),
+    },
+    Figure {
+        name: "hostwatch_host_last_report_timestamp_seconds",
+        kind: "gauge",
+        help: "When the newest report of the host was received.",
+        value: |host| host.last_report_ms.map(|ms| ms as f64 / 1_000.0),
+    },
+    Figure {
+        name: "hostwatch_host_clock_skew_seconds",
+        kind: "gauge",
+        help: "The clock of the host less the clock of the server, transit included.",
+        value: |host| host.clock_skew_seconds,
+    },
+    Figure {
+        name: "hostwatch_host_report_sequence",
+        kind: "gauge",
+        help: "The highest sequence number of a report in the current epoch of the host.",
+        value: |host| Some(host.books.sequence as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_baseline",
+        kind: "gauge",
+        help: "The sequence number in the current epoch behind which this server began to count.",
+        value: |host| Some(host.books.baseline as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_received",
+        kind: "gauge",
+        help: "Reports of the current epoch that were received.",
+        value: |host| Some(host.books.received as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_lost",
+        kind: "gauge",
+        help: "Reports of the current epoch that can no longer come.",
+        value: |host| Some(host.books.lost as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_outstanding",
+        kind: "gauge",
+        help: "Reports of the current epoch that are missing and may still come.",
+        value: |host| Some(host.books.outstanding as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_received_total",
+        kind: "counter",
+        help: "Reports that were received from the host, each counted once.",
+        value: |host| Some(host.totals.received as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_lost_total",
+        kind: "counter",
+        help: "Reports of the host that can no longer come.",
+        value: |host| Some(host.totals.lost as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_duplicate_total",
+        kind: "counter",
+        help: "Reports of the host that came again.",
+        value: |host| Some(host.totals.duplicate as f64),
+    },
+    Figure {
+        name: "hostwatch_host_reports_resent_total",
+        kind: "counter",
+        help: "Reports of the host that filled a gap.",
+        value: |host| Some(host.totals.resent as f64),
+    },
+    Figure {
+        name: "hostwatch_host_services_refused",
+        kind: "gauge",
+        help: "Services that the host does not run; hostwatch_host_service_refused_info says why.",
+        value: |host| host.applied.as_ref().map(|applied| applied.refused.len() as f64),
+    },
+];
+
+/// Writes all families about hosts and fleet. Hosts that nobody configured are counted, but have no series.
+pub(super) fn write<W: Write>(rows: &[Row], summary: &Summary, sink: &mut Sink<W>) -> io::Result<()> {
+    write_fleet(rows, summary, &mut sink.buffer);
+    let known: Vec<&Row> = rows.iter().filter(|row| row.snapshot.state != State::Pending).collect();
+    for figure in FIGURES {
+        text::write_header(&mut sink.buffer, figure.name, figure.kind, figure.help);
+        for row in &known {
+            if let Some(value) = (figure.value)(&row.snapshot) {
+                write_sample(&mut sink.buffer, figure.name, &[], &row.labels, value);
+            }
+            sink.flush_if_full()?;
+        }
+    }
+    labelled(
+        &known,
+        sink,
+        "hostwatch_host_state",
+        "The state of the host: 1 for the one it is in.",
+        |host, sample| {
+            for state in State::ALL {
+                sample(&[("state", state.as_str())], f64::from(host.state == state));
+            }
+        },
+    )?;
+    labelled(&known, sink, "hostwatch_host_info", "What the host is; always 1.", |host, sample| {
+        if let (Some(facts), Some(version)) = (&host.facts, &host.client_version) {
+            let (os, kernel, architecture) = (&*facts.os, &*facts.kernel, &*facts.architecture);
+            sample(&[("os", os), ("kernel", kernel), ("architecture", architecture), ("client_version", version)], 1.0);
+        }
+    })?;
+    let help =
+        "The configuration revision that should be in force (state wanted) and the one that is (applied); always 1.";
+    labelled(&known, sink, "hostwatch_host_config_revision_info", help, |host, sample| {
+        let applied = host.applied.as_ref().map(|applied| applied.revision);
+        for (state, revision) in [("wanted", host.wanted), ("applied", applied)] {
+            if let Some(revision) = revision {
+                sample(&[("revision", &revision.to_string()), ("state", state)], 1.0);
+            }
+        }
+    })?;
+    let help = "Why the host does not run a service; always 1.";
+    labelled(&known, sink, "hostwatch_host_service_refused_info", help, |host, sample| {
+        for refusal in host.applied.iter().flat_map(|applied| &applied.refused) {
+            sample(&[("service", refusal.service.as_str()), ("reason", &refusal.reason)], 1.0);
+        }
+    })?;
+    let help = "Whether the last run of the service succeeded.";
+    labelled(&known, sink, "hostwatch_host_service_success", help, |host, sample| {
+        for service in &host.services {
+            sample(&[("service", &service.name)], f64::from(service.status == Status::Ok));
+        }
+    })?;
+    let help = "How long the last run of the service took.";
+    labelled(&known, sink, "hostwatch_host_service_duration_seconds", help, |host, sample| {
+        for service in &host.services {
+            sample(&[("service", &service.name)], service.duration_us as f64 / 1e6);
+        }
+    })
+}
+
+/// Labels and value of one sample, to be completed with the host's labels.
+type Sample<'a> = dyn FnMut(&[(&str, &str)], f64) + 'a;
+
+/// A gauge with labels of its own beside the host's.
+fn labelled<W: Write>(
+    rows: &[&Row],
+    sink: &mut Sink<W>,
+    name: &str,
+    help: &str,
+    samples: impl Fn(&Snapshot, &mut Sample<'_>),
+) -> io::Result<()> {
+    text::write_header(&mut sink.buffer, name, "gauge", help);
+    for row in rows {
+        let buffer = &mut sink.buffer;
+        samples(&row.snapshot, &mut |labels, value| write_sample(buffer, name, labels, &row.labels, value));
+        sink.flush_if_full()?;
+    }
+    Ok(())
+}
+
+fn write_fleet(rows: &[Row], summary: &Summary, page: &mut Vec<u8>) {
+    text::write_header(page, "hostwatch_hosts", "gauge", "Hosts by state.");
+    for state in State::ALL {
+        let count = rows.iter().filter(|row| row.snapshot.state == state).count();
+        write_sample(page, "hostwatch_hosts", &[("state", state.as_str())], b"} ", count as f64);
+    }
+    let mut totals = summary.departed;
+    rows.iter().for_each(|row| totals += row.snapshot.totals);
+    let Totals { received, lost, duplicate, resent } = totals;
+    for (name, help, value) in [
+        ("hostwatch_reports_received_total", "Reports that were received, each counted once.", received),
+        ("hostwatch_reports_lost_total", "Reports that can no longer come.", lost),
+        ("hostwatch_reports_duplicate_total", "Reports that came again.", duplicate),
+        ("hostwatch_reports_resent_total", "Reports that filled a gap.", resent),
+    ] {
+        text::write_header(page, name, "counter", help);
+        write_sample(page, name, &[], b"} ", value as f64);
+    }
+    let name = "hostwatch_messages_refused_total";
+    text::write_header(page, name, "counter", "Messages that were counted and dropped, by reason.");
+    for (reason, count) in &summary.refused {
+        write_sample(page, name, &[("reason", reason)], b"} ", *count as f64);
+    }
+    for (name, help, value) in [
+        (
+            "hostwatch_config_conflict",
+            "Whether another server with other files writes the configuration of our hosts.",
+            summary.config_conflict,
+        ),
+        (
+            "hostwatch_config_synchronized",
+            "Whether every configuration key was written since the last connect to Redis.",
+            summary.synchronized,
+        ),
+    ] {
+        text::write_header(page, name, "gauge", help);
+        write_sample(page, name, &[], b"} ", f64::from(value));
+    }
+}
+
+/// `rest` closes the braces: more labels, or none.
+fn write_sample(page: &mut Vec<u8>, name: &str, labels: &[(&str, &str)], rest: &[u8], value: f64) {
+    page.extend_from_slice(name.as_bytes());
+    page.push(b'{');
+    for (index, (name, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            page.push(b',');
+        }
+        text::write_label(page, name, value);
+    }
+    if !labels.is_empty() && rest != b"} " {
+        page.push(b',');
+    }
+    page.extend_from_slice(rest);
+    text::write_value(page, value);
+    page.push(b'\n');
+}

@@ -1,0 +1,132 @@
+//! The server's HTTP side: listeners, limits, and the routes behind them.
+
+mod api;
+mod metrics;
+mod overview;
+mod routes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hostwatch_bus::LinkState;
+use hostwatch_daemon::{Pulse, Shutdown};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::page::Page;
+
+/// Connections at once; a further one waits until another ends.
+const MAX_CONNECTIONS: usize = 512;
+/// Pages that are written at once; a further scrape is turned away.
+const MAX_SCRAPES: usize = 4;
+/// The longest request head.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+const MAX_HEADERS: usize = 64;
+/// How long a request head may take to come, or a connection be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a reader may take no byte of a page.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request in progress has at shutdown.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the routes work on.
+#[derive(Clone)]
+pub(crate) struct App {
+    page: Page,
+    link: watch::Receiver<LinkState>,
+    scrapes: Arc<Semaphore>,
+}
+
+impl App {
+    /// Over a page and the state of the link to Redis.
+    #[must_use]
+    pub(crate) fn new(page: Page, link: watch::Receiver<LinkState>) -> Self {
+        Self { page, link, scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)) }
+    }
+}
+
+/// Binds every address.
+///
+/// # Errors
+/// Naming the address that is not to be had.
+pub(crate) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Serves one listener until shutdown, then lets requests in progress end.
+pub(crate) async fn serve(listener: TcpListener, app: App, pulse: Pulse, shutdown: Shutdown) -> anyhow::Result<()> {
+    let router = routes::router(app);
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let tracker = TaskTracker::new();
+    let mut idle = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        pulse.beat();
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &connections) => accepted,
+            _ = idle.tick() => continue,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, permit)) => {
+                let service = TowerToHyperService::new(router.clone());
+                let shutdown = shutdown.clone();
+                tracker.spawn(async move {
+                    serve_connection(stream, service, shutdown).await;
+                    drop(permit);
+                });
+            }
+            // Too many open files, and such: it passes.
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                idle.tick().await;
+            }
+        }
+    }
+    tracker.close();
+    if tokio::time::timeout(GRACE, tracker.wait()).await.is_err() {
+        warn!(connections = tracker.len(), "requests in progress were cut off");
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::Router>, shutdown: Shutdown) {
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,153 @@
+//! `/`: the overview for people. The template escapes everything that came from a host.
+
+use std::sync::LazyLock;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_SECURITY_POLICY, HeaderName};
+use axum::response::{Html, IntoResponse, Response};
+use hostwatch_bus::LinkState;
+use minijinja::value::Serde;
+use minijinja::{Environment, Value};
+use serde::Serialize;
+use tracing::error;
+
+use super::App;
+use crate::clock::Now;
+use crate::directory::{Entry, Snapshot};
+use crate::fleet::State as HostState;
+
+/// A page with more rows helps nobody; `/api/v1/hosts` has them all.
+const MAX_ROWS: usize = 1_000;
+
+/// Minijinja escapes for HTML by the ending of the name.
+const TEMPLATE: &str = "overview.html";
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.add_template(TEMPLATE, include_str!("overview.html")).expect("a test renders the template");
+    environment
+});
+
+const HEADERS: [(HeaderName, &str); 1] = [(CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")];
+
+/// What the template shows.
+#[derive(Serialize)]
+struct Overview {
+    rows: Vec<Row>,
+    counts: Vec<(&'static str, usize)>,
+    left_out: usize,
+    /// Why Redis is not connected.
+    redis: Option<String>,
+    conflict: bool,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Row {
+    host: String,
+    state: &'static str,
+    /// How long it has been so.
+    state_for: String,
+    last_report_ago: Option<String>,
+    os: String,
+    labels: String,
+    services: usize,
+    problems: Vec<String>,
+    pending_revision: bool,
+}
+
+/// Hosts with a problem first, then by name.
+pub(super) async fn overview(State(app): State<App>) -> Response {
+    let now = Now::read();
+    let hosts = app.page.directory.hosts();
+    let mut rows: Vec<Row> = hosts.iter().map(|entry| row(entry, &entry.snapshot(), now)).collect();
+    let counts = HostState::ALL
+        .iter()
+        .map(|state| (state.as_str(), rows.iter().filter(|row| row.state == state.as_str()).count()))
+        .collect();
+    rows.sort_by_key(|row| row.state == HostState::Up.as_str() && row.problems.is_empty());
+    let left_out = rows.len().saturating_sub(MAX_ROWS);
+    rows.truncate(MAX_ROWS);
+    let redis = match &*app.link.borrow() {
+        LinkState::Connected { .. } => None,
+        LinkState::Waiting { reason, .. } => Some(reason.clone()),
+    };
+    let conflict = app.page.directory.summary().config_conflict;
+    let overview = Overview { rows, counts, left_out, redis, conflict, version: env!("CARGO_PKG_VERSION") };
+    match overview.render() {
+        Ok(page) => (HEADERS, Html(page)).into_response(),
+        Err(error) => {
+            error!(%error, "the overview could not be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, "The overview could not be written; the log says why.\n")
+                .into_response()
+        }
+    }
+}
+
+impl Overview {
+    fn render(&self) -> Result<String, minijinja::Error> {
+        TEMPLATES.get_template(TEMPLATE)?.render(Value::from(Serde(self)))
+    }
+}
+
+fn row(entry: &Entry, snapshot: &Snapshot, now: Now) -> Row {
+    let refused = snapshot.applied.iter().flat_map(|applied| &applied.refused);
+    let refused = refused.map(|refusal| format!("{} is refused: {}", refusal.service, refusal.reason));
+    let failed = snapshot.services.iter().filter_map(|service| {
+        let message = service.message.as_deref()?;
+        Some(format!("{} {}: {message}", service.name, service.status.as_str()))
+    });
+    let labels: Vec<String> = snapshot.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let applied = snapshot.applied.as_ref().map(|applied| applied.revision);
+    Row {
+        host: entry.host.to_string(),
+        state: snapshot.state.as_str(),
+        state_for: ago(snapshot.state_since_ms, now),
+        last_report_ago: snapshot.last_report_ms.map(|ms| ago(ms, now)),
+        os: snapshot.facts.as_ref().map(|facts| facts.os.clone()).unwrap_or_default(),
+        labels: labels.join(" "),
+        services: snapshot.services.len(),
+        problems: refused.chain(failed).collect(),
+        pending_revision: snapshot.wanted.is_some() && snapshot.wanted != applied,
+    }
+}
+
+/// `2h 5m 3s`, to the second.
+fn ago(since_ms: u64, now: Now) -> String {
+    let seconds = now.wall_ms.saturating_sub(since_ms) / 1_000;
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_is_escaped() {
+        let row = Row {
+            host: "web1".to_owned(),
+            state: "up",
+            state_for: "1s".to_owned(),
+            last_report_ago: None,
+            os: "<script>alert(1)</script>".to_owned(),
+            labels: "a=\"><b>".to_owned(),
+            services: 0,
+            problems: vec!["x failed: <img src=x>".to_owned()],
+            pending_revision: true,
+        };
+        let overview = Overview {
+            rows: vec![row],
+            counts: vec![("up", 1)],
+            left_out: 0,
+            redis: Some("<i>".to_owned()),
+            conflict: true,
+            version: "1",
+        };
+        let page = overview.render().unwrap();
+        assert!(page.contains("&lt;script&gt;") && page.contains("web1"), "{page}");
+        for raw in ["<script", "<b>", "<img", "<i>"] {
+            assert!(!page.contains(raw), "{raw} in {page}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Which path is what.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use hostwatch_bus::LinkState;
+
+use super::{App, api, metrics, overview};
+
+/// Every path of the server.
+pub(super) fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(overview::overview))
+        .route("/metrics", get(metrics::metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/api/v1/hosts", get(api::hosts))
+        .route("/api/v1/hosts/{host}", get(api::host))
+        .with_state(app)
+}
+
+/// Whether the process answers: for liveness checks, so Redis has no say in it.
+async fn healthy() -> &'static str {
+    "hostwatch-server is healthy.\n"
+}
+
+/// Whether hosts can reach us and have their configuration.
+async fn ready(State(app): State<App>) -> (StatusCode, String) {
+    let state = app.link.borrow().clone();
+    match state {
+        LinkState::Connected { .. } if app.page.directory.summary().synchronized => {
+            (StatusCode::OK, "hostwatch-server is ready.\n".to_owned())
+        }
+        LinkState::Connected { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The hosts' configuration keys are not written yet.\n".to_owned())
+        }
+        LinkState::Waiting { reason, .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("Redis is not connected: {reason}\n"))
+        }
+    }
+}

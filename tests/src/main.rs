@@ -7,6 +7,14 @@
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod main_job;
+#[cfg(test)]
+mod prometheus;
+#[cfg(test)]
 mod readme;
+#[cfg(test)]
+mod restarts;
 #[cfg(test)]
 mod workspace;

@@ -32,11 +32,11 @@ fn run_shows_this_machine_up_applies_an_edit_and_leaves_nothing() -> Result<()> 
     assert_eq!(status, 200, "{overview}");
 
     let before = applied(&page)?;
-    let services = directory.path().join("run/config/services/linux.toml");
-    let text = std::fs::read_to_string(&services)?;
-    let edited = text.replacen("interval = \"10s\"", "interval = \"11s\"", 1);
-    assert_ne!(text, edited, "the shipped services hold an interval of 10s");
-    std::fs::write(&services, edited)?;
+    let templates = directory.path().join("run/config/templates.toml");
+    let text = std::fs::read_to_string(&templates)?;
+    let edited = text.replacen("cpu_interval = \"10s\"", "cpu_interval = \"11s\"", 1);
+    assert_ne!(text, edited, "the shipped templates set an interval of 10s");
+    std::fs::write(&templates, edited)?;
     shell(&printed(&run.log(), "apply")?)?;
     let look = printed(&run.log(), "look")?.replace("curl", &require("curl")?.to_string_lossy());
     eventually("the edit is applied", DEADLINE, || {

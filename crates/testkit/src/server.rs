@@ -124,6 +124,11 @@ impl Server {
         self.home.path().join("config")
     }
 
+    /// The directory in which its state lives.
+    pub fn state_directory(&self) -> PathBuf {
+        self.home.path().join("state/hostwatch-server")
+    }
+
     /// Writes a file of its configuration directory; it takes effect with [`Server::reload`].
     ///
     /// # Errors

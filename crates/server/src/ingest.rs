@@ -10,6 +10,7 @@ use hostwatch_daemon::{Pulse, Shutdown};
 use hostwatch_wire::Names;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
@@ -67,6 +68,7 @@ impl Ingest {
         let mut link_state = self.link.state();
         link_state.mark_changed();
         let mut reading_keys: Option<ReadingKeys> = None;
+        let mut saving: Option<JoinHandle<()>> = None;
         let mut save = interval(SAVE_INTERVAL);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
         save.reset();
@@ -96,10 +98,18 @@ impl Ingest {
                     // Whoever asked may have stopped waiting.
                     let _ = done.send(());
                 }
-                _ = save.tick() => self.save_aside(fleet.save()),
+                _ = save.tick() => {
+                    if saving.as_ref().is_none_or(JoinHandle::is_finished) {
+                        saving = Some(self.save_aside(fleet.save()));
+                    }
+                }
                 () = shutdown.cancelled() => {}
             }
             self.settle(&mut fleet);
+        }
+        // Never two at once: the last one has to be the one that stays.
+        if let Some(saving) = saving {
+            saving.await?;
         }
         let (state, saved) = (self.state.clone(), fleet.save());
         tokio::task::spawn_blocking(move || state.save_fleet(&saved)).await?
@@ -142,13 +152,13 @@ impl Ingest {
     }
 
     /// Saves without waiting for the disk.
-    fn save_aside(&self, saved: Saved) {
+    fn save_aside(&self, saved: Saved) -> JoinHandle<()> {
         let state = self.state.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = state.save_fleet(&saved) {
-                error!(error = format!("{error:#}"), "the fleet could not be saved");
+                error!("the fleet could not be saved: {error:#}");
             }
-        });
+        })
     }
 }
 

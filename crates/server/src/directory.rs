@@ -97,13 +97,13 @@ pub(crate) struct SeriesBlock {
 }
 
 /// Figures of the whole fleet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Summary {
     /// Messages that were refused, by reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Whether another server with other files is at work.
     pub config_conflict: bool,
-    /// Whether every configuration key was written since the last connect.
+    /// Whether the configuration keys were read since the last connect, so that they can be written.
     pub synchronized: bool,
     /// The counts of hosts that are gone.
     pub departed: Totals,

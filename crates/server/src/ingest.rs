@@ -11,7 +11,7 @@ use hostwatch_wire::Names;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info};
 
 use crate::clock::Now;
@@ -69,11 +69,9 @@ impl Ingest {
         link_state.mark_changed();
         let mut reading_keys: Option<ReadingKeys> = None;
         let mut saving: Option<JoinHandle<()>> = None;
-        let mut save = interval(SAVE_INTERVAL);
-        save.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut save = every(SAVE_INTERVAL);
         save.reset();
-        let mut tick = interval(fleet.tick_interval());
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = every(fleet.tick_interval());
         self.settle(&mut fleet);
         while !shutdown.is_cancelled() {
             pulse.beat();
@@ -86,13 +84,13 @@ impl Ingest {
                 }
                 found = async { reading_keys.as_mut().expect("checked by the guard").await }, if reading_keys.is_some() => {
                     reading_keys = None;
-                    info!(keys = found.len(), "the hosts' configuration keys were read");
+                    info!("{} configuration keys were read", found.len());
                     fleet.on_keys(found, Now::read());
                 }
                 Some(Reload { inventory, timing, done }) = self.reloads.recv() => {
                     fleet.apply(inventory, timing, Now::read());
                     if tick.period() != fleet.tick_interval() {
-                        tick = interval(fleet.tick_interval());
+                        tick = every(fleet.tick_interval());
                     }
                     self.settle(&mut fleet);
                     // Whoever asked may have stopped waiting.
@@ -160,6 +158,13 @@ impl Ingest {
             }
         })
     }
+}
+
+/// Ticks that are not caught up on when they were missed.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Brings a counter up to a count that is kept elsewhere.

@@ -19,7 +19,7 @@ pub(crate) async fn read_all(link: &Link, names: &Names) -> Vec<FoundKey> {
         match try_read_all(link, names).await {
             Ok(found) => return found,
             Err(error) => {
-                warn!(%error, "the hosts' configuration keys could not be read; trying again");
+                warn!("the configuration keys could not be read and are tried again: {error}");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -11,7 +11,7 @@ use hostwatch_wire::{EncodedLayout, InvalidLayout, LayoutId, MetricType, text};
 pub(crate) struct Layouts {
     layouts: HashMap<LayoutId, Weak<PreparedLayout>>,
     families: Families,
-    /// Entries at the last sweep: the table is swept when it has doubled.
+    /// Entries at the last sweep, layouts and families: the tables are swept when they have doubled.
     swept_at: usize,
 }
 
@@ -109,12 +109,13 @@ impl Layouts {
 
     /// Forgets what no host uses any more; amortized, so that entering stays cheap.
     fn sweep(&mut self) {
-        if self.layouts.len() < 2 * self.swept_at.max(64) {
+        let entries = self.layouts.len() + self.families.by_name.len();
+        if entries < 2 * self.swept_at.max(1_000) {
             return;
         }
         self.layouts.retain(|_, layout| layout.strong_count() > 0);
         self.families.by_name.retain(|_, family| family.strong_count() > 0);
-        self.swept_at = self.layouts.len();
+        self.swept_at = self.layouts.len() + self.families.by_name.len();
     }
 }
 

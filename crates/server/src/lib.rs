@@ -97,10 +97,8 @@ pub async fn run(
 
     let (inbox_sender, inbox) = hostwatch_bus::inbox(INBOX_MESSAGES, INBOX_BYTES);
     let (link, driver) = hostwatch_bus::link(bus_settings(&settings)?, inbox_sender.clone());
-    // The link remembers what is wanted; there is no connection yet that could confirm it.
-    let _ = link.psubscribe(&names.join_pattern()).await;
 
-    let saved = state.load_fleet();
+    let saved = state.load_fleet()?;
     let fleet = Fleet::new(
         names.clone(),
         identity,
@@ -110,9 +108,12 @@ pub async fn run(
         Arc::clone(&directory),
         Now::read(),
     );
+    // The link remembers what is wanted; there is no connection yet that could confirm it.
+    let _ = link.psubscribe(&names.join_pattern()).await;
+    let _ = link.subscribe(&fleet.known_hosts().map(|host| names.reports(host)).collect::<Vec<_>>()).await;
     let outbox = Outbox::new(names.clone(), identity, metrics.clone());
     let page = Page { directory, metrics: metrics.clone(), job: settings.web.job.as_str().into() };
-    let app = http::App::new(page, link.state());
+    let app = http::App::new(page, link.state(), outbox.clone());
     let (reloads_sender, reloads) = mpsc::channel(1);
 
     let shutdown = Shutdown::new();
@@ -121,8 +122,14 @@ pub async fn run(
     let mut tasks = Tasks::new(shutdown.clone());
     let beat = watchdog.pulse("redis link", SILENCE);
     let driver = driver.on_progress(move || beat.beat());
-    tasks.spawn("redis link", end_well(driver.run(shutdown.clone())));
-    tasks.spawn("outbox", outbox.clone().run(link.clone(), watchdog.pulse("outbox", SILENCE), shutdown.clone()));
+    // The link outlives whoever still has something to say over it.
+    let link_shutdown = Shutdown::new();
+    tasks.spawn("redis link", end_well(driver.run(link_shutdown.clone())));
+    let carrying = outbox.clone().run(link.clone(), watchdog.pulse("outbox", SILENCE), shutdown.clone());
+    tasks.spawn("outbox", async move {
+        let _last = link_shutdown.drop_guard();
+        carrying.await
+    });
     let ingest =
         Ingest { inbox, inbox_sender, outbox, link: link.clone(), names, reloads, state, metrics: metrics.clone() };
     tasks.spawn("ingest", ingest.run(fleet, watchdog.pulse("ingest", SILENCE), shutdown.clone()));
@@ -211,7 +218,7 @@ fn warn_of_restart(in_force: &Settings, read: &Settings) {
         ("web.job", in_force.web.job != read.web.job),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-        warn!(key, "this setting has changed and takes effect at the next restart");
+        warn!("{key} has changed, which takes effect at the next restart");
     }
 }
 
@@ -232,7 +239,8 @@ fn bus_settings(settings: &Settings) -> anyhow::Result<hostwatch_bus::Settings> 
 fn log_start(settings: &Settings, identity: Identity) {
     let Identity { server, life } = identity;
     let version = env!("CARGO_PKG_VERSION");
-    info!(version, %server, %life, redis = %settings.redis.address, "hostwatch-server runs");
+    let redis = &settings.redis.address;
+    info!("hostwatch-server {version} runs: server {server}, life {life}, Redis at {redis}");
 }
 
 /// Keeps the service manager's status line true.

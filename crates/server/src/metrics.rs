@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub inbox_messages: IntGauge,
     /// Messages that found the inbox full.
     pub inbox_dropped: IntCounter,
+    /// Configuration keys that are not yet written or deleted as they should be.
+    pub outbox_keys: IntGauge,
     /// Messages to hosts that found the outbox full, or Redis away.
     pub outbox_dropped: IntCounter,
     /// Whether the last reload put a configuration in force.
@@ -79,6 +81,11 @@ impl Metrics {
                 &registry,
                 "hostwatch_inbox_dropped_total",
                 "Messages from hosts that found the inbox full.",
+            )?,
+            outbox_keys: gauge(
+                &registry,
+                "hostwatch_outbox_keys",
+                "Configuration keys that are not yet in Redis as they should be.",
             )?,
             outbox_dropped: counter(
                 &registry,

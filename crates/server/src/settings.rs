@@ -161,7 +161,8 @@ fn read_timing(liveness: Option<Table<'_>>, delivery: Option<Table<'_>>) -> Timi
         forget_after: DAY,
         ack_interval: 30 * SECOND,
     };
-    let shortest = Duration::from_millis(100);
+    // A client takes nothing shorter from a server.
+    let shortest = SECOND;
     if let Some(mut table) = liveness {
         for (key, value, longest) in [
             ("heartbeat", &mut timing.heartbeat, 300 * SECOND),

@@ -49,26 +49,25 @@ impl StateDirectory {
         Ok(id)
     }
 
-    /// The fleet as it was saved; an empty one at the first start. A file that cannot be read is set aside.
-    #[must_use]
-    pub(crate) fn load_fleet(&self) -> Saved {
+    /// The fleet as it was saved; an empty one at the first start. A damaged file is set aside.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read: it would be overwritten.
+    pub(crate) fn load_fleet(&self) -> anyhow::Result<Saved> {
         let file = self.fleet_file();
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                info!(file = %file.display(), "no saved fleet: starting with an empty one");
-                return Saved::default();
+                info!("there is no {} yet: starting with an empty fleet", file.display());
+                return Ok(Saved::default());
             }
-            Err(error) => {
-                warn!(file = %file.display(), %error, "the saved fleet cannot be read");
-                return Saved::default();
-            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         let saved = bytes.strip_prefix(&[FORMAT]).and_then(|body| rmp_serde::from_slice(body).ok());
-        saved.unwrap_or_else(|| {
+        Ok(saved.unwrap_or_else(|| {
             set_aside(&file);
             Saved::default()
-        })
+        }))
     }
 
     /// Writes the fleet. It waits for the disk.
@@ -89,9 +88,36 @@ impl StateDirectory {
 
 fn set_aside(file: &Path) {
     match files::set_aside(file) {
-        Ok(aside) => {
-            warn!(file = %file.display(), aside = %aside.display(), "a state file is damaged and was set aside")
+        Ok(aside) => warn!("{} is damaged and was set aside as {}", file.display(), aside.display()),
+        Err(error) => warn!("{} is damaged and cannot be set aside: {error}", file.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_lasts() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || StateDirectory::open(&directory.path().join("deep/state")).unwrap();
+        let id = open().server_id().unwrap();
+        assert_eq!(open().server_id().unwrap(), id);
+    }
+
+    #[test]
+    fn a_damaged_fleet_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(directory.path()).unwrap();
+        assert_eq!(state.load_fleet().unwrap(), Saved::default());
+        state.save_fleet(&Saved::default()).unwrap();
+        assert_eq!(state.load_fleet().unwrap(), Saved::default());
+        for damage in [&b"\x01\xC1"[..], b"", b"\xFFx"] {
+            std::fs::write(directory.path().join("fleet.state"), damage).unwrap();
+            assert_eq!(state.load_fleet().unwrap(), Saved::default());
+            assert!(!directory.path().join("fleet.state").exists());
         }
-        Err(error) => warn!(file = %file.display(), %error, "a state file is damaged and cannot be set aside"),
+        std::fs::create_dir(directory.path().join("fleet.state")).unwrap();
+        assert!(state.load_fleet().is_err(), "what cannot be read is not overwritten");
     }
 }

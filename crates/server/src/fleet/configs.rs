@@ -6,9 +6,9 @@ use tracing::{info, warn};
 use super::difference::{Change, difference};
 use super::host::Host;
 use super::life::State;
-use super::{Effect, Fleet, Timing};
+use super::{Effect, Fleet, MAX_HOSTS, Timing};
 use crate::clock::Now;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Labels};
 
 /// The largest number that the wire carries.
 const MAX_NUMBER: u64 = 1 << 53;
@@ -42,29 +42,29 @@ impl Fleet {
         }
         self.announce_to_all();
         self.summary.synchronized = true;
-        self.changed.extend(self.hosts.keys().cloned());
+        let all: Vec<HostId> = self.hosts.keys().cloned().collect();
+        all.iter().for_each(|id| self.mark(id));
+        let contested = self.hosts.values().filter(|host| host.contested).count();
+        if self.summary.config_conflict {
+            warn!("another server writes configuration keys, {contested} of them of our hosts; they are left alone");
+        }
     }
 
     fn settle_against(&mut self, key: FoundKey, now: Now) {
         let server = self.identity.server;
         if !self.hosts.contains_key(&key.host) {
             // A host that matched, and that the state directory does not know.
-            match self.inventory.plan(&key.host, &Default::default()) {
-                None => return self.effects.push(Effect::Forget(key.host)),
-                planned => {
-                    let host = Host::new(key.host.clone(), State::Stale, now.wall_ms, self.timing.ack_interval, now);
-                    self.insert(host);
-                    self.adopt(&key.host, planned, now);
-                }
+            let planned = self.inventory.plan(&key.host, &Labels::new());
+            if planned.is_some() && self.hosts.len() < MAX_HOSTS {
+                let host = Host::new(key.host.clone(), State::Stale, now.wall_ms, self.timing.ack_interval, now);
+                self.insert(host);
+                self.adopt(&key.host, planned, now);
             }
         }
-        let Some(host) = self.hosts.get_mut(&key.host) else { return };
-        let (Some(ours), Some((writer, theirs))) = (host.revision, key.config) else {
-            if !host.is_known() {
-                self.effects.push(Effect::Forget(key.host));
-            }
-            return;
+        let Some(host) = self.hosts.get_mut(&key.host).filter(|host| host.is_known()) else {
+            return self.settle_stray(key);
         };
+        let (Some(ours), Some((writer, theirs))) = (host.revision, key.config) else { return };
         if theirs.content == ours.content {
             // Unchanged content keeps its revision.
             if !host.revision_settled || theirs.number > ours.number {
@@ -74,10 +74,18 @@ impl Fleet {
             if writer == server {
                 host.settle_revision(theirs.number, now);
             } else {
-                warn!(host = %key.host, %writer, revision = %theirs, "another server configures this host; its key is left alone");
                 host.contested = true;
                 self.summary.config_conflict = true;
             }
+        }
+    }
+
+    /// A key of a host that nobody wants here: it goes when we wrote it, unless the host may still claim to be wanted.
+    fn settle_stray(&mut self, key: FoundKey) {
+        match key.config {
+            Some((writer, _)) if writer != self.identity.server => self.summary.config_conflict = true,
+            Some(_) if !self.inventory.trusts_labels() => self.effects.push(Effect::Forget(key.host)),
+            _ => {}
         }
     }
 
@@ -93,7 +101,7 @@ impl Fleet {
             Some(theirs) => host.settle_revision(theirs.number, now),
             None => {}
         }
-        self.effects.extend(host.config().map(|config| Effect::Retain(host.id.clone(), config)));
+        self.retain(id);
     }
 
     /// Puts an inventory in force: only hosts that it changes something for hear of it.
@@ -132,11 +140,16 @@ impl Fleet {
         if timing_changed {
             self.announce_to_all();
         }
-        info!(added, removed, configured, hosts = self.hosts.len(), "inventory in force");
+        let hosts = self.hosts.len();
+        info!(
+            "inventory in force: {hosts} hosts, of which {added} are new and {configured} have other work; {removed} are gone"
+        );
     }
 
+    /// Before the keys were read nothing is written: after that they all are.
     fn retain(&mut self, id: &HostId) {
-        let host = self.hosts.get(id).filter(|host| !host.contested);
+        let synchronized = self.summary.synchronized;
+        let host = self.hosts.get(id).filter(|host| synchronized && !host.contested);
         self.effects.extend(host.and_then(Host::config).map(|config| Effect::Retain(id.clone(), config)));
     }
 }

@@ -18,7 +18,7 @@ use crate::inventory::{Labels, Origin, Plan};
 use crate::layouts::PreparedLayout;
 
 /// So many epochs of a host have books; what happens to older ones is in the totals.
-const MAX_EPOCHS: usize = 8;
+pub(super) const MAX_EPOCHS: usize = 8;
 /// So many of its own intervals a service may miss before its series leave the page.
 const MISSED_INTERVALS: u32 = 3;
 /// How late a report may be without having missed its interval.
@@ -46,8 +46,10 @@ pub(super) struct Host {
     pub(super) superseded: Vec<Epoch>,
     /// The books, the oldest epoch first.
     pub(super) tracks: Vec<(Epoch, Track)>,
-    /// What the books of epochs said that have none any more.
+    /// What the books of epochs said that have none any more, and what no books say.
     pub(super) retired: Totals,
+    /// What the books said when this process began to count.
+    pub(super) before: Totals,
     pub(super) parked: Parked,
     pub(super) clock_skew_seconds: Option<f64>,
     pub(super) last_report_ms: Option<u64>,
@@ -55,6 +57,8 @@ pub(super) struct Host {
     /// When this host was last asked to say hello.
     pub(super) asked: Option<Instant>,
     next_ack: Instant,
+    /// Whether readers see the host as it was.
+    pub(super) dirty: bool,
     pub(super) entry: Arc<Entry>,
 }
 
@@ -65,7 +69,7 @@ pub(super) struct Newest {
     pub(super) interval: Duration,
 }
 
-/// Counts over all epochs of a host.
+/// Counts over all epochs of a host, since this process began to count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Reports that were received, each once.
@@ -80,10 +84,11 @@ pub(crate) struct Totals {
 
 impl AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {
-        self.received += other.received;
-        self.lost += other.lost;
-        self.duplicate += other.duplicate;
-        self.resent += other.resent;
+        // Hosts say how many there are, so that a sum may be any number.
+        self.received = self.received.saturating_add(other.received);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.duplicate = self.duplicate.saturating_add(other.duplicate);
+        self.resent = self.resent.saturating_add(other.resent);
     }
 }
 
@@ -119,6 +124,8 @@ impl Host {
             superseded: Vec::new(),
             tracks: Vec::new(),
             retired: Totals::default(),
+            before: Totals::default(),
+            dirty: false,
             parked: Parked::default(),
             clock_skew_seconds: None,
             last_report_ms: None,
@@ -164,9 +171,17 @@ impl Host {
         self.retired += Totals { received: track.received(), lost: track.lost(), ..Totals::default() };
     }
 
+    /// The books of `epoch`, which know at least that we have acknowledged everything up to `acked`.
+    pub(super) fn track_behind(&mut self, epoch: Epoch, acked: u64) -> &mut Track {
+        let caught_up = self.track(epoch, acked).acknowledged(acked);
+        self.before.received = self.before.received.saturating_add(caught_up);
+        self.track(epoch, acked)
+    }
+
     /// Enters a report in the books.
-    pub(super) fn receive(&mut self, epoch: Epoch, seq: u64, oldest: u64, baseline: u64) -> Arrival {
-        let arrival = self.track(epoch, baseline).receive(seq, oldest);
+    pub(super) fn receive(&mut self, epoch: Epoch, seq: u64, oldest: u64, acked: u64) -> Arrival {
+        // Nothing is acknowledged before it is sent.
+        let arrival = self.track_behind(epoch, acked.min(seq.saturating_sub(1))).receive(seq, oldest);
         match arrival {
             Arrival::Newest => {}
             Arrival::Late => self.retired.resent += 1,
@@ -199,15 +214,20 @@ impl Host {
 
     /// Judges whether the host lives and takes old series off the page; true when readers should see it.
     pub(super) fn tick(&mut self, timing: &Timing, connected_since: Option<Instant>, now: Now) -> bool {
-        let mut changed = self.pulse.judge(self.origin, timing, connected_since, now);
+        let changed = self.pulse.judge(self.origin, timing, connected_since, now);
+        let mut shape_changed = false;
         for newest in self.services.values_mut() {
             let missed = now.since(newest.heard) >= MISSED_INTERVALS * newest.interval + LATENESS;
             if missed && newest.result.series.is_some() {
                 newest.result = Arc::new(newest.result.without_series());
-                changed = true;
+                shape_changed = true;
             }
         }
-        changed
+        if shape_changed {
+            self.hide_duplicates();
+        }
+        self.parked.expire(now);
+        changed || shape_changed
     }
 
     /// Whether nobody needs to remember the host.
@@ -270,14 +290,16 @@ impl Host {
     pub(super) fn totals(&self) -> Totals {
         let mut totals = self.retired;
         for (_, track) in &self.tracks {
-            totals.received += track.received();
-            totals.lost += track.lost();
+            totals += Totals { received: track.received(), lost: track.lost(), ..Totals::default() };
         }
+        totals.received = totals.received.saturating_sub(self.before.received);
+        totals.lost = totals.lost.saturating_sub(self.before.lost);
         totals
     }
 
     /// Shows readers the host as it is now.
     pub(super) fn publish(&mut self) {
+        self.dirty = false;
         let labels = match (self.origin, &self.plan) {
             (Some(Origin::Configured), Some(plan)) => Arc::clone(&plan.labels),
             _ => Arc::clone(&self.claimed),

@@ -1,17 +1,17 @@
 //! Joining: hello, and what answers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_wire::{
-    Applied, ClaimedValue, Epoch, Hello, HostId, ServerBody, Welcome, is_label_name, is_reserved_label,
+    Applied, ClaimedValue, Epoch, Hello, HostId, ServerBody, ServiceName, Welcome, is_label_name, is_reserved_label,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::host::Host;
+use super::host::{Host, MAX_EPOCHS};
 use super::life::State;
-use super::{Effect, Fleet, MAX_PENDING, Refused};
+use super::{Effect, Fleet, MAX_HOSTS, MAX_PENDING, Refused, acked_by};
 use crate::clock::Now;
 use crate::inventory::{Labels, Origin, Plan};
 
@@ -23,12 +23,11 @@ impl Fleet {
         let claimed = self.claims(hello.labels);
         let planned = self.inventory.plan(&id, &claimed);
         if !self.hosts.contains_key(&id) {
-            let pending = self.hosts.values().filter(|host| !host.is_known()).count();
-            if planned.is_none() && pending >= MAX_PENDING {
-                return Err(Refused::because("no_space", &"too many hosts wait to be configured"));
-            }
+            self.check_space(planned.is_some())?;
             let state = if planned.is_some() { State::Stale } else { State::Pending };
-            info!(host = %id, state = state.as_str(), "a new host joined");
+            if let Some(others) = self.log_limit.allow("joined", now.monotonic) {
+                info!("a new host joined: {id}, now {}; {others} others since the last such line", state.as_str());
+            }
             self.insert(Host::new(id.clone(), state, now.wall_ms, self.timing.ack_interval, now));
         }
         let server = self.identity.server;
@@ -39,16 +38,22 @@ impl Fleet {
         host.client_version = Some(hello.client_version.into());
         host.clock_skew_seconds = Some((hello.sent_at_ms as f64 - now.wall_ms as f64) / 1_000.0);
         if host.begin_epoch(epoch) == Beginning::Revived {
-            warn!(host = %id, %epoch, "two clients with this host id are alive at once");
+            if let Some(others) = self.log_limit.allow("conflict", now.monotonic) {
+                warn!(
+                    "two clients say that they are {id}, the one of epoch {epoch} again; {others} others did the like"
+                );
+            }
             host.pulse.conflict_until(now.monotonic + conflict_for);
         }
         host.pulse.greeted(now);
-        for range in &hello.ring {
-            let baseline = range.acked.iter().find(|acked| acked.server == server).map_or(0, |acked| acked.up_to);
-            host.track(range.epoch, baseline.min(range.last)).announce(range.first, range.last);
+        // The newest ones, which come last: books for more would push each other out.
+        let ring = &hello.ring[hello.ring.len().saturating_sub(MAX_EPOCHS)..];
+        for range in ring {
+            let acked = acked_by(server, &range.acked).min(range.last);
+            host.track_behind(range.epoch, acked).announce(range.first, range.last);
         }
         host.track(epoch, 0);
-        let held = |epoch: &Epoch| hello.ring.iter().any(|range| range.epoch == *epoch);
+        let held = |epoch: &Epoch| ring.iter().any(|range| range.epoch == *epoch);
         for (known, track) in &mut host.tracks {
             // What no ring holds any more cannot come.
             if *known != epoch && !held(known) {
@@ -62,6 +67,17 @@ impl Fleet {
         Ok(())
     }
 
+    /// Refuses a new host when there are too many.
+    fn check_space(&self, planned: bool) -> Result<(), Refused> {
+        if self.hosts.len() >= MAX_HOSTS {
+            return Err(Refused::because("no_space", &"there are too many hosts"));
+        }
+        if !planned && self.hosts.values().filter(|host| !host.is_known()).count() >= MAX_PENDING {
+            return Err(Refused::because("no_space", &"too many hosts wait to be configured"));
+        }
+        Ok(())
+    }
+
     /// What a host may claim of itself.
     fn claims(&mut self, labels: BTreeMap<String, ClaimedValue>) -> Labels {
         let (valid, refused): (Labels, Labels) = labels
@@ -72,15 +88,23 @@ impl Fleet {
         valid
     }
 
-    pub(super) fn on_applied(&mut self, id: &HostId, epoch: Epoch, applied: Applied, now: Now) -> Result<(), Refused> {
+    pub(super) fn on_applied(
+        &mut self,
+        id: &HostId,
+        epoch: Epoch,
+        mut applied: Applied,
+        now: Now,
+    ) -> Result<(), Refused> {
         let host = self.known_host(id)?;
         if host.current != Some(epoch) {
             return Ok(());
         }
-        if host.applied.as_deref() != Some(&applied) {
-            let refused: Vec<_> = applied.refused.iter().map(|refusal| refusal.service.as_str()).collect();
-            info!(host = %id, revision = %applied.revision, ?refused, "configuration applied");
-        }
+        // One reason for each service that is wanted: everything else would only fill the page.
+        let plan = host.plan.clone();
+        let wanted = |service: &ServiceName| plan.as_ref().is_some_and(|plan| plan.service(service.as_str()).is_some());
+        let mut seen = HashSet::new();
+        applied.refused.retain(|refusal| wanted(&refusal.service) && seen.insert(refusal.service.clone()));
+        debug!("{id} has applied {}; it refuses {} services", applied.revision, applied.refused.len());
         host.applied = Some(Arc::new(applied));
         host.pulse.heard(now);
         self.changed_now(id, now);
@@ -119,7 +143,10 @@ impl Fleet {
         let (origin, plan) = planned.unzip();
         match (host.origin, origin) {
             (None, Some(_)) => self.effects.push(Effect::Listen(id.clone())),
-            (Some(_), None) => self.effects.extend([Effect::Ignore(id.clone()), Effect::Forget(id.clone())]),
+            (Some(_), None) => {
+                self.effects.push(Effect::Ignore(id.clone()));
+                self.effects.extend((!host.contested).then(|| Effect::Forget(id.clone())));
+            }
             _ => {}
         }
         host.origin = origin;

@@ -1,6 +1,6 @@
 //! Who lives: the state of a host, from what was heard of it and when.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +68,11 @@ pub(super) struct Pulse {
 impl Pulse {
     /// A host that was `state` when it was last seen.
     pub(super) fn new(state: State, state_since_ms: u64, now: Now) -> Self {
-        let goodbye = (state == State::Left).then_some(now.monotonic);
-        Self { state, state_since_ms, changed: now.monotonic, last_heard: None, goodbye, conflict_until: None }
+        let since = Duration::from_millis(now.wall_ms.saturating_sub(state_since_ms));
+        // Before the machine's own start there is no such instant.
+        let changed = now.monotonic.checked_sub(since).unwrap_or(now.monotonic);
+        let goodbye = (state == State::Left).then_some(changed);
+        Self { state, state_since_ms, changed, last_heard: None, goodbye, conflict_until: None }
     }
 
     pub(super) fn state(&self) -> State {
@@ -156,8 +159,6 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -189,7 +190,7 @@ mod tests {
     fn silence() {
         use State::{Down, Stale, Up};
         let now = Now::read();
-        let mut pulse = Pulse::new(Stale, 0, now);
+        let mut pulse = Pulse::new(Stale, now.wall_ms, now);
         pulse.heard(now);
         let seen = states(&mut pulse, Origin::Configured, Some(0), now, &[1, 29, 30, 59, 60, 1_000]);
         assert_eq!(seen, [Up, Up, Stale, Stale, Down, Down]);
@@ -199,7 +200,7 @@ mod tests {
     fn nobody_is_down_while_we_could_not_hear() {
         use State::{Down, Stale, Up};
         let now = Now::read();
-        let mut pulse = Pulse::new(Stale, 0, now);
+        let mut pulse = Pulse::new(Stale, now.wall_ms, now);
         pulse.heard(now);
         assert_eq!(states(&mut pulse, Origin::Configured, None, now, &[1, 30, 1_000]), [Up, Stale, Stale]);
         assert_eq!(states(&mut pulse, Origin::Configured, Some(1_000), now, &[1_059, 1_060]), [Stale, Down]);
@@ -210,19 +211,28 @@ mod tests {
     fn a_host_that_was_never_heard_of_is_down_in_the_end() {
         use State::{Down, Stale};
         let now = Now::read();
-        let mut pulse = Pulse::new(Stale, 0, now);
+        let mut pulse = Pulse::new(Stale, now.wall_ms, now);
         assert_eq!(states(&mut pulse, Origin::Configured, Some(5), now, &[1, 64, 65]), [Stale, Stale, Down]);
+    }
+
+    #[test]
+    fn a_restart_of_the_server_excuses_nobody() {
+        let now = Now::read();
+        let left_before = now.wall_ms - 599_000;
+        let mut pulse = Pulse::new(State::Left, left_before, now);
+        let seen = states(&mut pulse, Origin::Configured, Some(0), now, &[0, 1]);
+        assert_eq!(seen, [State::Left, State::Down]);
     }
 
     #[test]
     fn a_goodbye_is_believed_for_a_while() {
         use State::{Down, Left, Up};
         let now = Now::read();
-        let mut pulse = Pulse::new(Up, 0, now);
+        let mut pulse = Pulse::new(Up, now.wall_ms, now);
         pulse.heard(now);
         pulse.said_goodbye(now);
         assert_eq!(states(&mut pulse, Origin::Configured, Some(0), now, &[1, 599, 600]), [Left, Left, Down]);
-        let mut pulse = Pulse::new(Up, 0, now);
+        let mut pulse = Pulse::new(Up, now.wall_ms, now);
         pulse.heard(now);
         pulse.said_goodbye(now);
         assert_eq!(states(&mut pulse, Origin::Matched, Some(0), now, &[1, 100_000]), [Left, Left]);

@@ -15,12 +15,13 @@ mod tests;
 mod tracking;
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hostwatch_daemon::OncePerMinute;
 use hostwatch_wire::{
-    Channel, DecodeError, HostBody, HostConfig, HostId, HostMessage, Life, Names, ServerBody, ServerId,
+    Acked, Channel, DecodeError, HostBody, HostConfig, HostId, HostMessage, Life, Names, ServerBody, ServerId,
 };
 use tracing::warn;
 
@@ -37,6 +38,8 @@ use host::Host;
 
 /// The most hosts that may wait for somebody to configure them.
 const MAX_PENDING: usize = 10_000;
+/// The most hosts in all: the ids that an unguarded Redis lets anybody make up are not without end.
+const MAX_HOSTS: usize = 100_000;
 
 /// Who this server is, and in which life.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +132,11 @@ impl Fleet {
         fleet
     }
 
+    /// The hosts whose reports are listened to.
+    pub(crate) fn known_hosts(&self) -> impl Iterator<Item = &HostId> {
+        self.hosts.values().filter(|host| host.is_known()).map(|host| &host.id)
+    }
+
     /// A message has arrived. Whatever is wrong with it, it is counted and dropped.
     pub(crate) fn on_message(&mut self, channel: &str, payload: &[u8], now: Now) {
         if let Err(refusal) = self.handle(channel, payload, now) {
@@ -148,7 +156,7 @@ impl Fleet {
             (Channel::Reports, HostBody::Report(report)) => self.on_report(&host, epoch, &report, payload, now),
             (Channel::Reports, HostBody::Layouts(layouts)) => self.on_layouts(&host, &layouts, now),
             (Channel::Reports, HostBody::Applied(applied)) => self.on_applied(&host, epoch, applied, now),
-            (Channel::Reports, HostBody::Gone(gone)) => self.on_gone(&host, epoch, gone),
+            (Channel::Reports, HostBody::Gone(gone)) => self.on_gone(&host, epoch, gone, now),
             (Channel::Reports, HostBody::Goodbye(goodbye)) => self.on_goodbye(&host, epoch, goodbye, now),
             (Channel::Join, _) | (Channel::Reports, HostBody::Hello(_)) => Err(Refused::new("wrong_channel")),
         }
@@ -163,13 +171,14 @@ impl Fleet {
     /// The link to Redis is away.
     pub(crate) fn on_disconnected(&mut self) {
         self.connected_since = None;
+        self.summary.synchronized = false;
     }
 
     /// Time has passed: judges who lives, takes old series off the page, acknowledges.
     pub(crate) fn tick(&mut self, now: Now) {
         let mut forgotten = Vec::new();
         for host in self.hosts.values_mut() {
-            if host.tick(&self.timing, self.connected_since, now) {
+            if host.tick(&self.timing, self.connected_since, now) && !mem::replace(&mut host.dirty, true) {
                 self.changed.push(host.id.clone());
             }
             if let Some(ack) = host.due_ack(self.timing.ack_interval, now) {
@@ -191,15 +200,17 @@ impl Fleet {
                 host.publish();
             }
         }
-        if std::mem::take(&mut self.members_changed) {
+        if mem::take(&mut self.members_changed) {
             self.directory.set_hosts(self.hosts.values().map(|host| Arc::clone(&host.entry)).collect());
         }
-        self.directory.set_summary(self.summary.clone());
+        if *self.directory.summary() != self.summary {
+            self.directory.set_summary(self.summary.clone());
+        }
     }
 
     /// What has to be done, in this order.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+        mem::take(&mut self.effects)
     }
 
     /// How often [`Fleet::tick`] has to be called: often enough for the shortest time that is configured.
@@ -210,9 +221,19 @@ impl Fleet {
     }
 
     fn insert(&mut self, host: Host) {
-        self.changed.push(host.id.clone());
+        let id = host.id.clone();
         self.members_changed = true;
-        self.hosts.insert(host.id.clone(), host);
+        self.hosts.insert(id.clone(), host);
+        self.mark(&id);
+    }
+
+    /// Readers are to see the host as it is now.
+    fn mark(&mut self, id: &HostId) {
+        if let Some(host) = self.hosts.get_mut(id)
+            && !mem::replace(&mut host.dirty, true)
+        {
+            self.changed.push(id.clone());
+        }
     }
 
     fn remove(&mut self, id: &HostId) {
@@ -221,7 +242,7 @@ impl Fleet {
         self.members_changed = true;
         if host.is_known() {
             self.effects.push(Effect::Ignore(id.clone()));
-            self.effects.push(Effect::Forget(id.clone()));
+            self.effects.extend((!host.contested).then(|| Effect::Forget(id.clone())));
         }
     }
 
@@ -229,9 +250,17 @@ impl Fleet {
         *self.summary.refused.entry(refusal.reason).or_default() += 1;
         if let Some(suppressed) = self.log_limit.allow(refusal.reason, now.monotonic) {
             let channel: String = channel.chars().take(200).collect();
-            warn!(channel, reason = refusal.reason, detail = refusal.detail, suppressed, "message refused");
+            let Refused { reason, detail } = refusal;
+            warn!(
+                "a message on {channel:?} was refused ({reason}): {detail}; {suppressed} others for this reason before"
+            );
         }
     }
+}
+
+/// What `server` has acknowledged.
+fn acked_by(server: ServerId, acked: &[Acked]) -> u64 {
+    acked.iter().find(|acked| acked.server == server).map_or(0, |acked| acked.up_to)
 }
 
 /// Why a message was dropped.

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hostwatch_wire::{
-    EncodedLayout, Epoch, Gone, Goodbye, HostId, LayoutId, Layouts as LayoutsMessage, Report, ServerBody,
+    EncodedLayout, Epoch, Gone, Goodbye, HostId, LayoutId, Layouts as LayoutsMessage, MAX_SERVICES, Report, ServerBody,
     ServiceReport, Status, WantLayout,
 };
 
 use super::host::{Host, Newest};
 use super::tracking::Arrival;
-use super::{Effect, Fleet, Refused};
+use super::{Effect, Fleet, Refused, acked_by};
 use crate::clock::Now;
 use crate::directory::{SeriesBlock, Service};
 use crate::layouts::PreparedLayout;
@@ -23,11 +23,17 @@ const MAX_PARKED_BYTES: usize = 2 << 20;
 /// A host is asked again for what it did not answer after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Reports of one host that wait for a layout, the oldest first.
+/// So many series a host's layouts may have that no report has used yet.
+const MAX_HELD_SERIES: usize = 100_000;
+/// So long a layout waits for the first report that uses it.
+const HELD_FOR: Duration = Duration::from_secs(60);
+
+/// Reports of one host that wait for a layout, and layouts that wait for a report; the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
+    layouts: VecDeque<(Instant, Arc<PreparedLayout>)>,
 }
 
 impl Parked {
@@ -44,6 +50,26 @@ impl Parked {
     fn take(&mut self) -> VecDeque<Vec<u8>> {
         self.bytes = 0;
         std::mem::take(&mut self.messages)
+    }
+
+    /// Keeps layouts in use until a report does; the oldest go when there are too many.
+    fn hold(&mut self, layouts: impl Iterator<Item = Arc<PreparedLayout>>, now: Now) {
+        for layout in layouts {
+            self.layouts.retain(|(_, held)| held.id() != layout.id());
+            self.layouts.push_back((now.monotonic, layout));
+        }
+        let mut series: usize = self.layouts.iter().map(|(_, layout)| layout.series()).sum();
+        while series > MAX_HELD_SERIES || self.layouts.len() > MAX_SERVICES {
+            let Some((_, oldest)) = self.layouts.pop_front() else { break };
+            series -= oldest.series();
+        }
+    }
+
+    /// Lets go of layouts that no report came for.
+    pub(super) fn expire(&mut self, now: Now) {
+        while self.layouts.front().is_some_and(|(since, _)| now.since(*since) >= HELD_FOR) {
+            self.layouts.pop_front();
+        }
     }
 }
 
@@ -79,8 +105,8 @@ impl Fleet {
 
         let host = self.known_host(id)?;
         if missing.is_empty() {
-            let baseline = report.acked.iter().find(|acked| acked.server == server).map_or(0, |acked| acked.up_to);
-            let arrival = host.receive(epoch, report.seq, report.oldest_seq, baseline);
+            let acked = acked_by(server, &report.acked);
+            let arrival = host.receive(epoch, report.seq, report.oldest_seq, acked);
             if arrival == Arrival::Newest && is_current {
                 host.last_report_ms = Some(now.wall_ms);
                 host.clock_skew_seconds = Some((report.collected_at_ms as f64 - now.wall_ms as f64) / 1_000.0);
@@ -88,6 +114,7 @@ impl Fleet {
             }
         } else {
             host.parked.push(message);
+            host.parked.hold(found.into_values(), now);
             let layouts = missing.into_iter().collect();
             self.effects.push(Effect::Say(id.clone(), ServerBody::WantLayout(WantLayout { layouts })));
         }
@@ -97,21 +124,25 @@ impl Fleet {
 
     pub(super) fn on_layouts(&mut self, id: &HostId, message: &LayoutsMessage, now: Now) -> Result<(), Refused> {
         self.known_host(id)?;
-        // Held until the reports that waited for them have been read.
-        let _held = self.intern_all(&message.layouts)?;
+        let found = self.intern_all(&message.layouts)?;
         let channel = self.names.reports(id);
-        for parked in self.known_host(id)?.parked.take() {
+        let host = self.known_host(id)?;
+        host.parked.hold(found.into_values(), now);
+        for parked in host.parked.take() {
             self.on_message(&channel, &parked, now);
         }
         Ok(())
     }
 
-    pub(super) fn on_gone(&mut self, id: &HostId, epoch: Epoch, gone: Gone) -> Result<(), Refused> {
+    pub(super) fn on_gone(&mut self, id: &HostId, epoch: Epoch, gone: Gone, now: Now) -> Result<(), Refused> {
         let host = self.known_host(id)?;
+        if host.current == Some(epoch) {
+            host.pulse.heard(now);
+        }
         if let Some((_, track)) = host.tracks.iter_mut().find(|(known, _)| *known == epoch) {
             track.give_up_before(gone.up_to + 1);
-            self.changed.push(id.clone());
         }
+        self.changed_now(id, now);
         Ok(())
     }
 
@@ -137,7 +168,7 @@ impl Fleet {
     pub(super) fn changed_now(&mut self, id: &HostId, now: Now) {
         if let Some(host) = self.hosts.get_mut(id) {
             host.pulse.judge(host.origin, &self.timing, self.connected_since, now);
-            self.changed.push(id.clone());
+            self.mark(id);
         }
     }
 

@@ -4,7 +4,7 @@ use hostwatch_wire::{Applied, Epoch, Facts, HostId, Revision};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use super::host::{Host, Totals};
+use super::host::Host;
 use super::life::State;
 use super::tracking::Track;
 use super::{Fleet, no_refusals};
@@ -15,7 +15,6 @@ use crate::inventory::{Inventory, Labels};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Saved {
     hosts: Vec<SavedHost>,
-    departed: Totals,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,7 +30,6 @@ struct SavedHost {
     current: Option<Epoch>,
     superseded: Vec<Epoch>,
     tracks: Vec<(Epoch, Track)>,
-    retired: Totals,
     last_report_ms: Option<u64>,
 }
 
@@ -42,13 +40,12 @@ impl Fleet {
         let mut hosts: Vec<SavedHost> =
             self.hosts.values().filter(|host| host.is_known()).map(SavedHost::from).collect();
         hosts.sort_by(|a, b| a.id.cmp(&b.id));
-        Saved { hosts, departed: self.summary.departed }
+        Saved { hosts }
     }
 
     /// Enters the saved hosts that `inventory` still knows.
     pub(super) fn restore(&mut self, saved: Saved, inventory: &Inventory, now: Now) {
         self.summary.refused = no_refusals();
-        self.summary.departed = saved.departed;
         for saved in saved.hosts {
             let planned = inventory.plan(&saved.id, &saved.claimed);
             if planned.is_none() {
@@ -76,7 +73,6 @@ impl From<&Host> for SavedHost {
             current: host.current,
             superseded: host.superseded.clone(),
             tracks: host.tracks.clone(),
-            retired: host.retired,
             last_report_ms: host.last_report_ms,
         }
     }
@@ -98,7 +94,8 @@ impl SavedHost {
         host.current = self.current;
         host.superseded = self.superseded;
         host.tracks = self.tracks;
-        host.retired = self.retired;
+        // Counters begin at zero with each process, as Prometheus expects it: what was saved may be older than what was shown.
+        host.before = host.totals();
         host.last_report_ms = self.last_report_ms;
         host
     }

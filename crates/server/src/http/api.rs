@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
@@ -72,9 +73,17 @@ pub(super) struct ErrorBody {
 }
 
 /// Every host, pending ones included.
-pub(super) async fn hosts(State(app): State<App>) -> Json<Hosts> {
-    let hosts = app.page.directory.hosts();
-    Json(Hosts { hosts: hosts.iter().map(|entry| host_of(entry, &entry.snapshot())).collect() })
+pub(super) async fn hosts(State(app): State<App>) -> Response {
+    let permit = match app.admit() {
+        Ok(permit) => permit,
+        Err(full) => return full,
+    };
+    let response = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let hosts = app.page.directory.hosts();
+        Json(Hosts { hosts: hosts.iter().map(|entry| host_of(entry, &entry.snapshot())).collect() }).into_response()
+    });
+    response.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// One host.

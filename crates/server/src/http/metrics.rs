@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderValue;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
@@ -22,10 +22,9 @@ const CHUNKS: usize = 4;
 
 /// The page, compressed when the reader can take it so.
 pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    let Ok(permit) = app.scrapes.clone().try_acquire_owned() else {
-        app.page.metrics.scrapes_rejected.inc();
-        let explanation = "Too many scrapes at once.\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], explanation).into_response();
+    let permit = match app.admit() {
+        Ok(permit) => permit,
+        Err(full) => return full,
     };
     let gzip = accepts_gzip(&headers);
     let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);

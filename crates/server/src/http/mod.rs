@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse, Response};
 use hostwatch_bus::LinkState;
 use hostwatch_daemon::{Pulse, Shutdown};
 use hyper::server::conn::http1;
@@ -17,21 +20,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::outbox::Outbox;
 use crate::page::Page;
 
 /// Connections at once; a further one waits until another ends.
 const MAX_CONNECTIONS: usize = 512;
-/// Pages that are written at once; a further scrape is turned away.
-const MAX_SCRAPES: usize = 4;
+/// Pages that are made at once; a further request for one is turned away.
+const MAX_PAGES: usize = 4;
 /// The longest request head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 64;
 /// How long a request head may take to come, or a connection be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a reader may take no byte of a page.
+/// How long a reader may take no byte.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request in progress has at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
@@ -41,14 +46,27 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(crate) struct App {
     page: Page,
     link: watch::Receiver<LinkState>,
-    scrapes: Arc<Semaphore>,
+    outbox: Outbox,
+    pages: Arc<Semaphore>,
 }
 
 impl App {
-    /// Over a page and the state of the link to Redis.
+    /// Over a page, the state of the link to Redis, and what waits for it.
     #[must_use]
-    pub(crate) fn new(page: Page, link: watch::Receiver<LinkState>) -> Self {
-        Self { page, link, scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)) }
+    pub(crate) fn new(page: Page, link: watch::Receiver<LinkState>, outbox: Outbox) -> Self {
+        Self { page, link, outbox, pages: Arc::new(Semaphore::new(MAX_PAGES)) }
+    }
+
+    /// The right to make a page of the whole fleet.
+    ///
+    /// # Errors
+    /// The answer for whom there is no room.
+    fn admit(&self) -> Result<OwnedSemaphorePermit, Response> {
+        Arc::clone(&self.pages).try_acquire_owned().map_err(|_| {
+            self.page.metrics.scrapes_rejected.inc();
+            let explanation = "Too many requests for pages at once.\n";
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], explanation).into_response()
+        })
     }
 }
 
@@ -111,13 +129,15 @@ async fn accept(
 }
 
 async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::Router>, shutdown: Shutdown) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALL_TIMEOUT));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
     );
     let served = tokio::select! {
         served = connection.as_mut() => served,

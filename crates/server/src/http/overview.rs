@@ -1,12 +1,13 @@
 //! `/`: the overview for people. The template escapes everything that came from a host.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, HeaderName};
 use axum::response::{Html, IntoResponse, Response};
 use hostwatch_bus::LinkState;
+use hostwatch_wire::Status;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde::Serialize;
@@ -59,16 +60,27 @@ struct Row {
 
 /// Hosts with a problem first, then by name.
 pub(super) async fn overview(State(app): State<App>) -> Response {
+    let permit = match app.admit() {
+        Ok(permit) => permit,
+        Err(full) => return full,
+    };
+    let response = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        render(&app)
+    });
+    response.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+fn render(app: &App) -> Response {
     let now = Now::read();
     let hosts = app.page.directory.hosts();
-    let mut rows: Vec<Row> = hosts.iter().map(|entry| row(entry, &entry.snapshot(), now)).collect();
-    let counts = HostState::ALL
-        .iter()
-        .map(|state| (state.as_str(), rows.iter().filter(|row| row.state == state.as_str()).count()))
-        .collect();
-    rows.sort_by_key(|row| row.state == HostState::Up.as_str() && row.problems.is_empty());
-    let left_out = rows.len().saturating_sub(MAX_ROWS);
-    rows.truncate(MAX_ROWS);
+    let mut shown: Vec<(&Entry, Arc<Snapshot>)> = hosts.iter().map(|entry| (&**entry, entry.snapshot())).collect();
+    let count = |state| shown.iter().filter(|(_, snapshot)| snapshot.state == state).count();
+    let counts = HostState::ALL.iter().map(|state| (state.as_str(), count(*state))).collect();
+    shown.sort_by_key(|(_, snapshot)| snapshot.state == HostState::Up && problems(snapshot).next().is_none());
+    let left_out = shown.len().saturating_sub(MAX_ROWS);
+    shown.truncate(MAX_ROWS);
+    let rows = shown.iter().map(|(entry, snapshot)| row(entry, snapshot, now)).collect();
     let redis = match &*app.link.borrow() {
         LinkState::Connected { .. } => None,
         LinkState::Waiting { reason, .. } => Some(reason.clone()),
@@ -92,12 +104,6 @@ impl Overview {
 }
 
 fn row(entry: &Entry, snapshot: &Snapshot, now: Now) -> Row {
-    let refused = snapshot.applied.iter().flat_map(|applied| &applied.refused);
-    let refused = refused.map(|refusal| format!("{} is refused: {}", refusal.service, refusal.reason));
-    let failed = snapshot.services.iter().filter_map(|service| {
-        let message = service.message.as_deref()?;
-        Some(format!("{} {}: {message}", service.name, service.status.as_str()))
-    });
     let labels: Vec<String> = snapshot.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let applied = snapshot.applied.as_ref().map(|applied| applied.revision);
     Row {
@@ -108,9 +114,20 @@ fn row(entry: &Entry, snapshot: &Snapshot, now: Now) -> Row {
         os: snapshot.facts.as_ref().map(|facts| facts.os.clone()).unwrap_or_default(),
         labels: labels.join(" "),
         services: snapshot.services.len(),
-        problems: refused.chain(failed).collect(),
+        problems: problems(snapshot).collect(),
         pending_revision: snapshot.wanted.is_some() && snapshot.wanted != applied,
     }
+}
+
+/// What does not run, and what does not succeed.
+fn problems(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    let refused = snapshot.applied.iter().flat_map(|applied| &applied.refused);
+    let refused = refused.map(|refusal| format!("{} is refused: {}", refusal.service, refusal.reason));
+    let failed = snapshot.services.iter().filter(|service| service.status != Status::Ok).map(|service| {
+        let message = service.message.as_deref().unwrap_or("no reason was given");
+        format!("{} {}: {message}", service.name, service.status.as_str())
+    });
+    refused.chain(failed)
 }
 
 /// `2h 5m 3s`, to the second.

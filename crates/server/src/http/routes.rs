@@ -29,12 +29,13 @@ async fn healthy() -> &'static str {
 async fn ready(State(app): State<App>) -> (StatusCode, String) {
     let state = app.link.borrow().clone();
     match state {
-        LinkState::Connected { .. } if app.page.directory.summary().synchronized => {
-            (StatusCode::OK, "hostwatch-server is ready.\n".to_owned())
+        LinkState::Connected { .. } if !app.page.directory.summary().synchronized => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The configuration keys have not been read yet.\n".to_owned())
         }
-        LinkState::Connected { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "The hosts' configuration keys are not written yet.\n".to_owned())
-        }
+        LinkState::Connected { .. } => match app.outbox.waiting_keys() {
+            0 => (StatusCode::OK, "hostwatch-server is ready.\n".to_owned()),
+            keys => (StatusCode::SERVICE_UNAVAILABLE, format!("{keys} configuration keys wait to be written.\n")),
+        },
         LinkState::Waiting { reason, .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("Redis is not connected: {reason}\n"))
         }

@@ -53,7 +53,7 @@ pub(super) struct Host {
     pub(super) labels: Labels,
     pub(super) assignment: Assignment,
     pub(super) overrides: Vec<(Located<String>, RunSettings)>,
-    place: Place,
+    pub(super) place: Place,
 }
 
 /// `[[match]]`
@@ -62,6 +62,7 @@ pub(super) struct Rule {
     pub(super) host: GlobMatcher,
     pub(super) claimed: Labels,
     pub(super) assignment: Assignment,
+    pub(super) place: Place,
 }
 
 /// Which templates apply, and with which variables.
@@ -151,7 +152,8 @@ impl Definitions {
                 );
             }
             if let Some(host) = host {
-                self.rules.push(Rule { host: host.value.compile_matcher(), claimed, assignment });
+                let place = table.place().clone();
+                self.rules.push(Rule { host: host.value.compile_matcher(), claimed, assignment, place });
             }
             table.finish();
         }

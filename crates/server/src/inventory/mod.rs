@@ -102,6 +102,12 @@ impl Inventory {
         let rule = self.rules.iter().find(|rule| rule.holds(host, claimed))?;
         Some((Origin::Matched, Arc::clone(&rule.plan)))
     }
+
+    /// Whether what a host claims can decide whether it is watched.
+    #[must_use]
+    pub(crate) fn trusts_labels(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.claimed.is_empty())
+    }
 }
 
 impl MatchRule {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_daemon::settings::{Located, Mistakes, Place, Scalar};
-use hostwatch_wire::{MAX_SERVICES, Parameter, Parameters, ServiceConfig};
+use hostwatch_wire::{
+    ContentHash, HostConfig, Life, MAX_SERVICES, Parameter, Parameters, Revision, ServerBody, ServerId, ServerMessage,
+    ServiceConfig,
+};
 
 use super::definitions::{Assignment, Definitions, RunSettings, Service, Vars};
 use super::{Inventory, Labels, MatchRule, Plan};
@@ -16,13 +19,13 @@ const MAX_INTERVAL: Duration = Duration::from_hours(24);
 
 /// Resolves every host and every `[[match]]`; whatever is wrong is entered in `mistakes`, each once.
 pub(super) fn resolve(definitions: &Definitions, mistakes: &Mistakes) -> Inventory {
-    let mut resolver = Resolver { definitions, mistakes, reported: HashSet::new() };
+    let mut resolver = Resolver { definitions, mistakes, reported: HashSet::new(), sendable: HashSet::new() };
     resolver.check_templates();
     let hosts = definitions
         .hosts
         .values()
         .map(|host| {
-            let plan = resolver.plan(&host.assignment, host.labels.clone(), &host.overrides);
+            let plan = resolver.plan(&host.place, &host.assignment, host.labels.clone(), &host.overrides);
             (host.id.clone(), Arc::new(plan))
         })
         .collect();
@@ -32,7 +35,7 @@ pub(super) fn resolve(definitions: &Definitions, mistakes: &Mistakes) -> Invento
         .map(|rule| MatchRule {
             host: rule.host.clone(),
             claimed: rule.claimed.clone(),
-            plan: Arc::new(resolver.plan(&rule.assignment, Labels::new(), &[])),
+            plan: Arc::new(resolver.plan(&rule.place, &rule.assignment, Labels::new(), &[])),
         })
         .collect();
     Inventory { hosts, rules }
@@ -43,6 +46,8 @@ struct Resolver<'a> {
     mistakes: &'a Mistakes,
     /// A template's mistake shows up in every host that uses it; it is reported the first time.
     reported: HashSet<String>,
+    /// What was tried already whether it can be sent: many hosts have the same.
+    sendable: HashSet<ContentHash>,
 }
 
 /// What the templates of a host amount to.
@@ -66,8 +71,10 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// `place` is where the host or match stands that the plan is for.
     fn plan(
         &mut self,
+        place: &Place,
         assignment: &'a Assignment,
         labels: Labels,
         overrides: &'a [(Located<String>, RunSettings)],
@@ -95,16 +102,16 @@ impl<'a> Resolver<'a> {
             .values()
             .filter_map(|service| self.service(service, own.get(service.name.as_str()).copied(), &selection.vars))
             .collect();
-        if services.len() > MAX_SERVICES
-            && let Some(template) = assignment.templates.first()
+        let plan = Plan::new(labels, services);
+        if plan.services.len() > MAX_SERVICES {
+            let count = plan.services.len();
+            self.report(place, &format!("the templates give {count} services; a host runs at most {MAX_SERVICES}"));
+        } else if self.sendable.insert(plan.content)
+            && let Err(error) = check_sendable(&plan)
         {
-            let count = services.len();
-            self.report(
-                &template.place,
-                &format!("the templates give {count} services; a host runs at most {MAX_SERVICES}"),
-            );
+            self.report(place, &format!("this configuration cannot be sent to a host: {error}"));
         }
-        Plan::new(labels, services)
+        plan
     }
 
     /// Adds a template, its parents first so that it has the last word. `path` holds the templates that led here.
@@ -234,6 +241,15 @@ impl<'a> Resolver<'a> {
             self.mistakes.add(place, what);
         }
     }
+}
+
+/// Reads the plan as a client will: whatever a limit of the wire forbids, it would refuse.
+fn check_sendable(plan: &Plan) -> Result<(), String> {
+    let revision = Revision { number: 0, content: plan.content };
+    let config = HostConfig { revision, services: plan.services.clone() };
+    let message = ServerMessage { server: ServerId(0), life: Life(0), body: ServerBody::Config(config) };
+    let bytes = message.encode().map_err(|error| error.to_string())?;
+    ServerMessage::decode(&bytes).map(drop).map_err(|error| error.to_string())
 }
 
 /// A list for a mistake: what could have been written.

@@ -200,18 +200,11 @@ fn write_fleet(rows: &[Row], summary: &Summary, page: &mut Vec<u8>) {
     for (reason, count) in &summary.refused {
         write_sample(page, name, &[("reason", reason)], b"} ", *count as f64);
     }
-    for (name, help, value) in [
-        (
-            "hostwatch_config_conflict",
-            "Whether another server with other files writes the configuration of our hosts.",
-            summary.config_conflict,
-        ),
-        (
-            "hostwatch_config_synchronized",
-            "Whether every configuration key was written since the last connect to Redis.",
-            summary.synchronized,
-        ),
-    ] {
+    for (name, help, value) in [(
+        "hostwatch_config_conflict",
+        "Whether another server with other files writes the configuration of our hosts.",
+        summary.config_conflict,
+    )] {
         text::write_header(page, name, "gauge", help);
         write_sample(page, name, &[], b"} ", f64::from(value));
     }

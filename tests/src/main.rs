@@ -5,6 +5,10 @@
 //! `eventually`, and has `prometheus` in its name when it needs Prometheus.
 
 #[cfg(test)]
+mod client_cli;
+#[cfg(test)]
+mod config_files;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod fleet;
@@ -16,5 +20,7 @@ mod prometheus;
 mod readme;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod service_manager;
 #[cfg(test)]
 mod workspace;

@@ -95,8 +95,8 @@ fn a_mistake_of_the_environment_names_the_variable() -> Result<()> {
     let answer = check(&programs()?.server, &shipped.join("server.toml"), &environment)?;
     let expected = concat!(
         "environment: HOSTWATCH_LIVENESS_HEARTBEAT: \"10\" is not a duration; write a number and a unit, such as \"10s\" ",
-        "or \"5m\", from 100ms to 5m\n",
-        "environment: HOSTWATCH_REDIS_URL: a user name or password does not belong into the URL, use username and ",
+        "or \"5m\", from 1s to 5m\n",
+        "environment: HOSTWATCH_REDIS_URL: a user name or password does not belong in the URL, use username and ",
         "password_file\n",
         "environment: HOSTWATCH_WEB_LISTEN_ADDRESS: \"localhost:10121\" is not an address; write IP:PORT, such as ",
         "\"127.0.0.1:10120\" or \"[::1]:10120\"\n",

@@ -63,7 +63,7 @@ impl FromStr for Address {
 
 fn parse_tcp(rest: &str) -> Result<Address, InvalidAddress> {
     if rest.contains('@') {
-        return Err(wrong("a user name or password does not belong into the URL, use username and password_file"));
+        return Err(wrong("a user name or password does not belong in the URL, use username and password_file"));
     }
     if rest.contains(['?', '#']) {
         return Err(wrong(format!("a redis:// URL has no parameters, {FORMS}")));

@@ -48,7 +48,7 @@ pub use crate::clock::wall_millis;
 pub use crate::once::once;
 pub use crate::pool::MAX_THREADS;
 pub use crate::ring::Limits;
-pub use crate::settings::{DEFAULT_FILE, RedisSettings, Settings, Source, Surroundings, load};
+pub use crate::settings::{DEFAULT_FILE, RedisSettings, Settings, Source, Surroundings, load, status_file_of};
 pub use crate::status::{RingStatus, Status, health};
 
 /// Commands wait in the inbox, bounded in number and bytes.

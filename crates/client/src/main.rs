@@ -1,20 +1,22 @@
 //! The command line of hostwatch-client.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hostwatch_client::{
-    DEFAULT_FILE, MAX_THREADS, Settings, Source, Surroundings, health, load, once, run, wall_millis,
+    DEFAULT_FILE, MAX_THREADS, Settings, Source, Surroundings, health, load, once, run, status_file_of, wall_millis,
 };
 use hostwatch_daemon::settings::MistakeList;
 use hostwatch_daemon::{ServiceManager, Signals, exit, logging};
 
 /// Runs the services that the hostwatch server hands this host, and reports what they measure.
+///
+/// SIGHUP reads the settings again and puts in force what can be changed while running. SIGTERM stops.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// The settings file [default: $HOSTWATCH_CONFIG, else /etc/hostwatch/client.toml if it exists]
     #[arg(long, value_name = "FILE", global = true)]
@@ -35,7 +37,6 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Exits with 0 if the running client is well, else with 1 and a sentence; Redis need not be there
-    #[command(args_conflicts_with_subcommands = true)]
     Health,
 }
 
@@ -43,32 +44,38 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let named = arguments.config.or_else(|| std::env::var_os("HOSTWATCH_CONFIG").map(PathBuf::from));
     let source = Source { optional: named.is_none(), file: named.unwrap_or_else(|| DEFAULT_FILE.into()) };
+    if let Some(Command::Health) = arguments.command {
+        return answer(print_health(&status_file_of(&source, &Surroundings::of_process())));
+    }
     let read = move || load(&source, &Surroundings::of_process());
     let settings = match read() {
         Ok(settings) => settings,
         Err(mistakes) => {
             eprintln!("{mistakes}");
-            // Whoever asks for health wants no third answer.
-            return ExitCode::from(if arguments.command.is_some() { exit::FAILURE } else { exit::CONFIG });
+            return ExitCode::from(exit::CONFIG);
         }
     };
-    let outcome = match arguments.command {
-        Some(Command::Health) => print_health(&settings),
-        None if arguments.check => Ok(()),
-        None if arguments.once => once(&settings.roots, &arguments.plugin, &mut std::io::stdout().lock()),
-        None => serve(settings, read),
-    };
-    outcome.map_or_else(
-        |error| {
-            eprintln!("hostwatch-client: {error:#}");
-            ExitCode::from(exit::FAILURE)
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    if arguments.check {
+        ExitCode::SUCCESS
+    } else if arguments.once {
+        answer(once(&settings.roots, &arguments.plugin, &mut std::io::stdout().lock()))
+    } else {
+        answer(serve(settings, read))
+    }
 }
 
-fn print_health(settings: &Settings) -> anyhow::Result<()> {
-    let sentence = health(&settings.status_file, wall_millis()).map_err(anyhow::Error::msg)?;
+fn answer(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(exit::FAILURE)
+        }
+    }
+}
+
+fn print_health(status_file: &Path) -> anyhow::Result<()> {
+    let sentence = health(status_file, wall_millis()).map_err(anyhow::Error::msg)?;
     writeln!(std::io::stdout(), "{sentence}")?;
     Ok(())
 }

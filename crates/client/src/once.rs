@@ -1,5 +1,6 @@
 //! `--once`: what a host would report, as a Prometheus page for people.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::{Context, bail};
@@ -17,7 +18,9 @@ pub fn once(roots: &Roots, names: &[String], page: &mut impl Write) -> anyhow::R
         names.iter().map(|name| find(name)).collect::<anyhow::Result<Vec<_>>>()?
     };
     let mut failures = Vec::new();
-    for descriptor in chosen {
+    let mut done = BTreeSet::new();
+    // A family stands once on a page, however often its plugin was named.
+    for descriptor in chosen.into_iter().filter(|descriptor| done.insert(descriptor.name)) {
         match measure(descriptor, roots) {
             Ok(text) => page.write_all(&text).context("cannot write the page")?,
             Err(error) => failures.push(format!("plugin {}: {error:#}", descriptor.name)),

@@ -127,15 +127,29 @@ fn check(file: &Path, text: &str, surroundings: &Surroundings, mistakes: &Mistak
     let state_directory = path(&mut root, "state_directory")
         .or_else(|| surroundings.state_directory.clone())
         .unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into());
-    let status_file = path(&mut root, "status_file").unwrap_or_else(|| {
-        let directory = surroundings.runtime_directory.clone();
-        directory.unwrap_or_else(|| DEFAULT_RUNTIME_DIRECTORY.into()).join("status.json")
-    });
+    let status_file = status_file(&mut root, surroundings);
     let redis = root.table("redis").map(redis);
     let roots = root.table("paths").map(roots);
     let buffer = root.table("buffer").map(buffer);
     root.finish();
     Some(Settings { host: host?, labels, state_directory, status_file, redis: redis??, roots: roots?, buffer: buffer? })
+}
+
+/// The status file alone, for whoever asks about a client that runs: whether its settings have got a mistake since then
+/// does not matter.
+#[must_use]
+pub fn status_file_of(source: &Source, surroundings: &Surroundings) -> PathBuf {
+    let ignored = Mistakes::default();
+    let text = std::fs::read_to_string(&source.file).unwrap_or_default();
+    let document = Document::parse(&source.file, &text, &ignored);
+    status_file(&mut document.root(&surroundings.environment, &ignored), surroundings)
+}
+
+fn status_file(root: &mut Table<'_>, surroundings: &Surroundings) -> PathBuf {
+    path(root, "status_file").unwrap_or_else(|| {
+        let directory = surroundings.runtime_directory.clone();
+        directory.unwrap_or_else(|| DEFAULT_RUNTIME_DIRECTORY.into()).join("status.json")
+    })
 }
 
 fn host(root: &mut Table<'_>, hostname: &str) -> Option<HostId> {

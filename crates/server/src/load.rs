@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hostwatch_daemon::settings::{Environment, Located, MistakeList, Mistakes};
+use hostwatch_daemon::Secret;
+use hostwatch_daemon::settings::{Environment, Located, MistakeList, Mistakes, SecretSource};
 
 use crate::inventory::{Inventory, Sources};
 use crate::settings::Settings;
@@ -23,17 +24,25 @@ pub struct Configuration {
 /// Every mistake in every file.
 pub fn load(file: &Path, environment: &Environment) -> Result<Configuration, MistakeList> {
     let mistakes = Mistakes::default();
-    let text = read(file, &mistakes).unwrap_or_default();
-    let settings = Settings::read(file, &text, environment, &mistakes);
+    let configuration = read(file, &mistakes).map(|text| check(file, &text, environment, &mistakes));
+    mistakes.into_result().map(|()| configuration.expect("a file that cannot be read is a mistake"))
+}
+
+fn check(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes) -> Configuration {
+    let settings = Settings::read(file, text, environment, mistakes);
+    if let Some(SecretSource::File(path)) = &settings.redis.password
+        && let Err(error) = Secret::from_file(&path.value)
+    {
+        mistakes.add(&path.place, format_args!("cannot read the password: {error}"));
+    }
     let directory = file.parent().unwrap_or(Path::new("."));
     let sources = Sources {
-        hosts: read_all(directory, &settings.inventory.hosts, &mistakes),
-        templates: read_all(directory, &settings.inventory.templates, &mistakes),
-        services: read_all(directory, &settings.inventory.services, &mistakes),
+        hosts: read_all(directory, &settings.inventory.hosts, mistakes),
+        templates: read_all(directory, &settings.inventory.templates, mistakes),
+        services: read_all(directory, &settings.inventory.services, mistakes),
     };
-    let inventory = Inventory::read(&sources, &mistakes);
-    mistakes.into_result()?;
-    Ok(Configuration { settings, inventory })
+    let inventory = Inventory::read(&sources, mistakes);
+    Configuration { settings, inventory }
 }
 
 /// The files that match `patterns`. A glob may match none; a plain name has to be there.

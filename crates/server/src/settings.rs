@@ -67,8 +67,12 @@ impl Settings {
     pub fn read(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes) -> Self {
         let document = Document::parse(file, text, mistakes);
         let mut root = document.root(environment, mistakes);
-        let state_directory =
-            root.string("state_directory").map_or_else(default_state_directory, |path| path.value.into());
+        let state_directory = root.string("state_directory").map_or_else(default_state_directory, |path| {
+            if !path.value.starts_with('/') {
+                mistakes.add(&path.place, format_args!("{:?} is not an absolute path", path.value));
+            }
+            path.value.into()
+        });
         let redis = read_redis(root.table("redis"));
         let web = read_web(root.table("web"));
         let inventory = read_inventory(root.table("inventory"), &root);
@@ -175,8 +179,10 @@ fn read_timing(liveness: Option<Table<'_>>, delivery: Option<Table<'_>>) -> Timi
             }
         }
         if timing.down_after < 3 * timing.heartbeat {
-            let place = table.place_of("down_after");
-            table.mistakes().add(&place, "is shorter than three heartbeats; a host would be down before it is stale");
+            let [down_after, heartbeat] = [timing.down_after, timing.heartbeat].map(humantime::format_duration);
+            let what =
+                format!("{down_after} is shorter than three heartbeats of {heartbeat}: a host would never be stale");
+            table.mistakes().add(&table.place_of("down_after"), what);
         }
         table.finish();
     }

@@ -74,16 +74,11 @@ pub(super) struct ErrorBody {
 
 /// Every host, pending ones included.
 pub(super) async fn hosts(State(app): State<App>) -> Response {
-    let permit = match app.admit() {
-        Ok(permit) => permit,
-        Err(full) => return full,
-    };
-    let response = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+    app.make_page(|app, _permit| {
         let hosts = app.page.directory.hosts();
         Json(Hosts { hosts: hosts.iter().map(|entry| host_of(entry, &entry.snapshot())).collect() }).into_response()
-    });
-    response.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    })
+    .await
 }
 
 /// One host.

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use futures_util::stream;
 use hostwatch_wire::text;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::debug;
 
 use super::{App, STALL_TIMEOUT};
@@ -22,11 +22,12 @@ const CHUNKS: usize = 4;
 
 /// The page, compressed when the reader can take it so.
 pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    let permit = match app.admit() {
-        Ok(permit) => permit,
-        Err(full) => return full,
-    };
     let gzip = accepts_gzip(&headers);
+    app.make_page(move |app, permit| stream_page(app, permit, gzip)).await
+}
+
+/// Begins to answer at once; a further thread writes as long as the reader takes it, and keeps the permit so long.
+fn stream_page(app: &App, permit: OwnedSemaphorePermit, gzip: bool) -> Response {
     let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);
     let page = app.page.clone();
     tokio::task::spawn_blocking(move || {
@@ -35,7 +36,7 @@ pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
         let writer = ChunkWriter { sender: sender.clone(), runtime: Handle::current() };
         let written = if gzip { write_gzip(&page, writer) } else { page.write(writer) };
         if let Err(error) = written {
-            debug!(%error, "a page was not read to its end");
+            debug!("a page was not read to its end: {error}");
             // A page that is cut short must not look like a whole one.
             let _ = sender.try_send(Err(error));
         }

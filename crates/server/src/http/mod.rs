@@ -57,16 +57,16 @@ impl App {
         Self { page, link, outbox, pages: Arc::new(Semaphore::new(MAX_PAGES)) }
     }
 
-    /// The right to make a page of the whole fleet.
-    ///
-    /// # Errors
-    /// The answer for whom there is no room.
-    fn admit(&self) -> Result<OwnedSemaphorePermit, Response> {
-        Arc::clone(&self.pages).try_acquire_owned().map_err(|_| {
+    /// Makes a page of the whole fleet on a thread of its own, unless too many are being made.
+    async fn make_page(&self, make: impl FnOnce(&Self, OwnedSemaphorePermit) -> Response + Send + 'static) -> Response {
+        let Ok(permit) = Arc::clone(&self.pages).try_acquire_owned() else {
             self.page.metrics.scrapes_rejected.inc();
             let explanation = "Too many requests for pages at once.\n";
-            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], explanation).into_response()
-        })
+            return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], explanation).into_response();
+        };
+        let app = self.clone();
+        let page = tokio::task::spawn_blocking(move || make(&app, permit)).await;
+        page.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 }
 

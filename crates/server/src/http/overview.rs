@@ -60,15 +60,7 @@ struct Row {
 
 /// Hosts with a problem first, then by name.
 pub(super) async fn overview(State(app): State<App>) -> Response {
-    let permit = match app.admit() {
-        Ok(permit) => permit,
-        Err(full) => return full,
-    };
-    let response = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        render(&app)
-    });
-    response.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    app.make_page(|app, _permit| render(app)).await
 }
 
 fn render(app: &App) -> Response {

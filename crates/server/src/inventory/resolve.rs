@@ -1,6 +1,7 @@
 //! From definitions to plans: templates are followed, variables expanded, overrides applied, names looked up.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,14 @@ const MAX_INTERVAL: Duration = Duration::from_hours(24);
 
 /// Resolves every host and every `[[match]]`; whatever is wrong is entered in `mistakes`, each once.
 pub(super) fn resolve(definitions: &Definitions, mistakes: &Mistakes) -> Inventory {
-    let mut resolver = Resolver { definitions, mistakes, reported: HashSet::new(), sendable: HashSet::new() };
+    let mut resolver = Resolver {
+        definitions,
+        mistakes,
+        reported: HashSet::new(),
+        templates: HashMap::new(),
+        subject: String::new(),
+        sendable: HashSet::new(),
+    };
     resolver.check_templates();
     let hosts = definitions
         .hosts
@@ -46,6 +54,10 @@ struct Resolver<'a> {
     mistakes: &'a Mistakes,
     /// A template's mistake shows up in every host that uses it; it is reported the first time.
     reported: HashSet<String>,
+    /// The templates that were followed already.
+    templates: HashMap<&'a str, Rc<Selection<'a>>>,
+    /// Whom the plan is for that is being made, to be named in mistakes.
+    subject: String,
     /// What was tried already whether it can be sent: many hosts have the same.
     sendable: HashSet<ContentHash>,
 }
@@ -60,14 +72,8 @@ struct Selection<'a> {
 impl<'a> Resolver<'a> {
     /// Templates that no host uses are checked as well.
     fn check_templates(&mut self) {
-        for (name, template) in &self.definitions.templates {
-            let mut selection = Selection::default();
-            for service in &template.services {
-                self.select_service(service, &mut selection);
-            }
-            for parent in &template.extends {
-                self.select_template(parent, &mut vec![name.as_str()], &mut selection);
-            }
+        for name in self.definitions.templates.keys() {
+            let _ = self.template(name, &mut Vec::new());
         }
     }
 
@@ -79,6 +85,7 @@ impl<'a> Resolver<'a> {
         labels: Labels,
         overrides: &'a [(Located<String>, RunSettings)],
     ) -> Plan {
+        self.subject = place.to_string();
         let mut selection = Selection::default();
         for template in &assignment.templates {
             self.select_template(template, &mut Vec::new(), &mut selection);
@@ -114,27 +121,42 @@ impl<'a> Resolver<'a> {
         plan
     }
 
-    /// Adds a template, its parents first so that it has the last word. `path` holds the templates that led here.
+    /// Adds a template that `name` refers to. `path` holds the templates that led here.
     fn select_template(&mut self, name: &'a Located<String>, path: &mut Vec<&'a str>, selection: &mut Selection<'a>) {
-        let Some(template) = self.definitions.templates.get(&name.value) else {
+        let Some((defined, _)) = self.definitions.templates.get_key_value(&name.value) else {
             let known = allowed(self.definitions.templates.keys().map(String::as_str));
             self.report_missing(&name.place, &format!("there is no template {:?}; there are: {known}", name.value));
             return;
         };
-        if path.contains(&name.value.as_str()) {
-            let circle = path.join(" extends ");
+        if let Some(begin) = path.iter().position(|above| *above == name.value) {
+            let circle = path[begin..].join(" extends ");
             self.report(&name.place, &format!("a template cannot extend itself: {circle} extends {}", name.value));
             return;
         }
-        path.push(&name.value);
+        let selected = self.template(defined, path);
+        selection.services.extend(selected.services.iter().map(|(name, service)| (*name, *service)));
+        selection.vars.extend(selected.vars.clone());
+    }
+
+    /// What a template amounts to, its parents first so that it has the last word. Each is followed once.
+    fn template(&mut self, name: &'a str, path: &mut Vec<&'a str>) -> Rc<Selection<'a>> {
+        if let Some(known) = self.templates.get(name) {
+            return Rc::clone(known);
+        }
+        let template = &self.definitions.templates[name];
+        let mut selection = Selection::default();
+        path.push(name);
         for parent in &template.extends {
-            self.select_template(parent, path, selection);
+            self.select_template(parent, path, &mut selection);
         }
         path.pop();
         for service in &template.services {
-            self.select_service(service, selection);
+            self.select_service(service, &mut selection);
         }
         selection.vars.extend(template.vars.clone());
+        let selection = Rc::new(selection);
+        self.templates.insert(name, Rc::clone(&selection));
+        selection
     }
 
     fn select_service(&mut self, name: &'a Located<String>, selection: &mut Selection<'a>) {
@@ -179,16 +201,15 @@ impl<'a> Resolver<'a> {
         match humantime::parse_duration(&expanded) {
             Ok(duration) if (MIN_INTERVAL..=MAX_INTERVAL).contains(&duration) => Some(duration.as_millis() as u64),
             Ok(_) => {
-                self.report(&text.place, &format!("{expanded:?} is out of range; allowed is 100ms to 1d"));
+                self.report_for_subject(&text.place, &format!("{expanded:?} is out of range; allowed is 100ms to 1d"));
                 None
             }
             Err(_) => {
-                self.report(
-                    &text.place,
-                    &format!(
-                        "{expanded:?} is not a duration; write a number and a unit, such as \"10s\", from 100ms to 1d"
-                    ),
-                );
+                let remedy = match expanded.contains("${") {
+                    true => "the value of a variable is not expanded again",
+                    false => "write a number and a unit, such as \"10s\", from 100ms to 1d",
+                };
+                self.report_for_subject(&text.place, &format!("{expanded:?} is not a duration; {remedy}"));
                 None
             }
         }
@@ -219,7 +240,7 @@ impl<'a> Resolver<'a> {
             };
             let Some(value) = vars.get(name) else {
                 let remedy = "set it in `vars` of a template, host or match";
-                self.report(place, &format!("${{{name}}} is not set for every host that uses it; {remedy}"));
+                self.report_for_subject(place, &format!("${{{name}}} is not set; {remedy}"));
                 return None;
             };
             expanded.push_str(value);
@@ -233,6 +254,13 @@ impl<'a> Resolver<'a> {
     fn report_missing(&mut self, place: &Place, what: &str) {
         if self.definitions.complete {
             self.report(place, what);
+        }
+    }
+
+    /// Names one host that the mistake is about; there may be thousands.
+    fn report_for_subject(&mut self, place: &Place, what: &str) {
+        if self.reported.insert(format!("{place}\0{what}")) {
+            self.mistakes.add(place, format_args!("{what} (needed for {})", self.subject));
         }
     }
 

@@ -160,8 +160,8 @@ services.disk.interval = "1s"
     let expected = [
         "hosts.toml:3: hosts.a.templates[1]: there is no template \"three\"; there are: one, two",
         "hosts.toml:4: hosts.a.services.disk: none of the host's templates has this service; they have: cpu, load, slow",
-        "services.toml:4: services.cpu.interval: \"soon\" is not a duration; write a number and a unit, such as \"10s\", from 100ms to 1d",
-        "services.toml:7: services.load.interval: ${load_interval} is not set for every host that uses it; set it in `vars` of a template, host or match",
+        "services.toml:4: services.cpu.interval: \"soon\" is not a duration; write a number and a unit, such as \"10s\", from 100ms to 1d (needed for hosts.toml:2: hosts.a)",
+        "services.toml:7: services.load.interval: ${load_interval} is not set; set it in `vars` of a template, host or match (needed for hosts.toml:2: hosts.a)",
         "services.toml:11: services.slow.timeout: the timeout is longer than the interval; write one that is at most as long",
         "templates.toml:4: templates.one.services[1]: there is no service \"cpuu\"; there are: cpu, load, slow",
     ];

@@ -200,14 +200,14 @@ fn write_fleet(rows: &[Row], summary: &Summary, page: &mut Vec<u8>) {
     for (reason, count) in &summary.refused {
         write_sample(page, name, &[("reason", reason)], b"} ", *count as f64);
     }
-    for (name, help, value) in [(
-        "hostwatch_config_conflict",
+    let name = "hostwatch_config_conflict";
+    text::write_header(
+        page,
+        name,
+        "gauge",
         "Whether another server with other files writes the configuration of our hosts.",
-        summary.config_conflict,
-    )] {
-        text::write_header(page, name, "gauge", help);
-        write_sample(page, name, &[], b"} ", f64::from(value));
-    }
+    );
+    write_sample(page, name, &[], b"} ", f64::from(summary.config_conflict));
 }
 
 /// `rest` closes the braces: more labels, or none.

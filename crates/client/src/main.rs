@@ -68,7 +68,7 @@ fn answer(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("hostwatch-client: {error:#}");
             ExitCode::from(exit::FAILURE)
         }
     }

@@ -261,7 +261,9 @@ impl<'a> Table<'a> {
             let allowed = if allowed.is_empty() { "nothing" } else { &allowed };
             // In the name of a table a dot begins the next one, which surprises whoever writes a full host name.
             let dotted = match self.value(key) {
-                Some(Value::Table(_)) if hint.is_empty() && self.overrides.is_none() => "; if a dot belongs to a name, put the name in quotes",
+                Some(Value::Table(_)) if hint.is_empty() && self.overrides.is_none() => {
+                    "; if a dot belongs to a name, put the name in quotes"
+                }
                 _ => "",
             };
             self.mistakes.add(&self.place_of(key), format_args!("unknown key; {hint}allowed here: {allowed}{dotted}"));

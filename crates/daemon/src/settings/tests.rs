@@ -82,7 +82,7 @@ fn every_mistake_of_a_file_is_named_in_one_run() {
             "f.toml:10: services.\"my disk\".plugin: is missing; name a plugin, such as \"cpu\"",
             "f.toml:11: services.\"my disk\".intervall: unknown key; did you mean interval? allowed here: interval, plugin, \
              triggers",
-            "f.toml:12: services.\"my disk\".services: unknown key; allowed here: interval, plugin, triggers",
+            "f.toml:12: services.\"my disk\".services: unknown key; allowed here: interval, plugin, triggers; if a dot belongs to a name, put the name in quotes",
             "f.toml:17: match[1].host: a list is not a string; write one in quotes",
             "f.toml:20: match[1].templates[1]: 5 is not a string; put it in quotes: \"5\"",
             "f.toml:22: redis: unknown key; allowed here: match, services",

@@ -138,6 +138,10 @@ impl Fleet {
             }
         }
         if timing_changed {
+            let interval = self.timing.ack_interval;
+            for host in self.hosts.values_mut() {
+                host.next_ack = host.next_ack.min(now.monotonic + interval.mul_f64(rand::random()));
+            }
             self.announce_to_all();
         }
         let hosts = self.hosts.len();
@@ -172,5 +176,6 @@ impl Host {
         let newest = before.map_or(0, |revision| revision.number).max(taken);
         let number = now.wall_ms.max(newest.saturating_add(1)).min(MAX_NUMBER);
         self.revision = Some(Revision { number, content: plan.content });
+        self.revision_since = now.monotonic;
     }
 }

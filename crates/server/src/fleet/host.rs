@@ -31,6 +31,8 @@ pub(super) struct Host {
     pub(super) origin: Option<Origin>,
     pub(super) plan: Option<Arc<Plan>>,
     pub(super) revision: Option<Revision>,
+    /// When the revision became this one.
+    pub(super) revision_since: Instant,
     /// Whether the revision's number is known to follow the one in the host's key.
     pub(super) revision_settled: bool,
     /// Whether another server wrote this host's key.
@@ -51,12 +53,12 @@ pub(super) struct Host {
     /// What the books said when this process began to count.
     pub(super) before: Totals,
     pub(super) parked: Parked,
-    pub(super) clock_skew_seconds: Option<f64>,
+    pub(super) skew: Option<Skew>,
     pub(super) last_report_ms: Option<u64>,
     pub(super) services: BTreeMap<Arc<str>, Newest>,
     /// When this host was last asked to say hello.
     pub(super) asked: Option<Instant>,
-    next_ack: Instant,
+    pub(super) next_ack: Instant,
     /// Whether readers see the host as it was.
     pub(super) dirty: bool,
     pub(super) entry: Arc<Entry>,
@@ -65,8 +67,32 @@ pub(super) struct Host {
 /// The newest result of a service, and when it came.
 pub(super) struct Newest {
     pub(super) result: Arc<Service>,
+    /// The layout of the last values, though they may have gone: the host does not send it again.
+    pub(super) layout: Option<Arc<PreparedLayout>>,
     pub(super) heard: Instant,
     pub(super) interval: Duration,
+}
+
+/// The host's clock less ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Skew {
+    pub(super) seconds: f64,
+    pub(super) measured: Instant,
+}
+
+impl Skew {
+    /// So long a measurement stands against ones that show less.
+    const STANDS: Duration = Duration::from_secs(60);
+
+    /// Takes a further measurement, from a time that the host wrote down some time before its message came. The largest
+    /// of a while waited least on its way.
+    pub(super) fn measure(before: Option<Self>, host_ms: u64, now: Now) -> Self {
+        let seconds = (host_ms as f64 - now.wall_ms as f64) / 1_000.0;
+        match before {
+            Some(before) if before.seconds > seconds && now.since(before.measured) < Self::STANDS => before,
+            _ => Self { seconds, measured: now.monotonic },
+        }
+    }
 }
 
 /// Counts over all epochs of a host, since this process began to count.
@@ -113,6 +139,7 @@ impl Host {
             origin: None,
             plan: None,
             revision: None,
+            revision_since: now.monotonic,
             revision_settled: false,
             contested: false,
             claimed: Arc::default(),
@@ -127,7 +154,7 @@ impl Host {
             before: Totals::default(),
             dirty: false,
             parked: Parked::default(),
-            clock_skew_seconds: None,
+            skew: None,
             last_report_ms: None,
             services: BTreeMap::new(),
             asked: None,
@@ -243,10 +270,9 @@ impl Host {
         }
     }
 
-    /// The layout that one of the host's services has now.
+    /// The layout of one of the host's services, if it is this one.
     pub(super) fn layout(&self, service: &str, id: LayoutId) -> Option<&Arc<PreparedLayout>> {
-        let layout = &self.services.get(service)?.result.series.as_ref()?.layout;
-        (layout.id() == id).then_some(layout)
+        self.services.get(service)?.layout.as_ref().filter(|layout| layout.id() == id)
     }
 
     /// Drops the results of services that the plan does not have.
@@ -313,7 +339,7 @@ impl Host {
             wanted: self.revision,
             applied: self.applied.clone(),
             last_report_ms: self.last_report_ms,
-            clock_skew_seconds: self.clock_skew_seconds,
+            clock_skew_seconds: self.skew.map(|skew| skew.seconds),
             books: self.books(),
             totals: self.totals(),
             services: self.services.values().map(|newest| Arc::clone(&newest.result)).collect(),

@@ -258,9 +258,11 @@ impl Fleet {
     }
 }
 
-/// What `server` has acknowledged.
+/// What `server` has acknowledged; to a server that the host has never heard of, what the others have: a server that has
+/// lost its identity, or comes as a second one, does not count the past as lost.
 fn acked_by(server: ServerId, acked: &[Acked]) -> u64 {
-    acked.iter().find(|acked| acked.server == server).map_or(0, |acked| acked.up_to)
+    let ours = acked.iter().find(|acked| acked.server == server);
+    ours.or(acked.iter().max_by_key(|acked| acked.up_to)).map_or(0, |acked| acked.up_to)
 }
 
 /// Why a message was dropped.

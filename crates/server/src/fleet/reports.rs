@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hostwatch_wire::{
-    EncodedLayout, Epoch, Gone, Goodbye, HostId, LayoutId, Layouts as LayoutsMessage, MAX_SERVICES, Report, ServerBody,
-    ServiceReport, Status, WantLayout,
+    EncodedLayout, Epoch, Gone, Goodbye, HostId, LayoutId, Layouts as LayoutsMessage, MAX_SERVICES, Report, Revision,
+    ServerBody, ServiceReport, Status, WantLayout,
 };
 
-use super::host::{Host, Newest};
+use super::host::{Host, Newest, Skew};
 use super::tracking::Arrival;
 use super::{Effect, Fleet, Refused, acked_by};
 use crate::clock::Now;
@@ -22,6 +22,8 @@ const MAX_PARKED: usize = 64;
 const MAX_PARKED_BYTES: usize = 2 << 20;
 /// A host is asked again for what it did not answer after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A host that does not run what it should is reminded after so long.
+const REMIND_AFTER: Duration = Duration::from_secs(60);
 
 /// So many series a host's layouts may have that no report has used yet.
 const MAX_HELD_SERIES: usize = 100_000;
@@ -34,6 +36,8 @@ pub(super) struct Parked {
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
     layouts: VecDeque<(Instant, Arc<PreparedLayout>)>,
+    /// Layouts that the host was asked for, and when.
+    asked: HashMap<LayoutId, Instant>,
 }
 
 impl Parked {
@@ -52,9 +56,20 @@ impl Parked {
         std::mem::take(&mut self.messages)
     }
 
+    /// Whether the host is to be asked for a layout, again or for the first time.
+    fn ask(&mut self, layout: LayoutId, now: Now) -> bool {
+        self.asked.retain(|_, asked| now.since(*asked) < ASK_AGAIN);
+        if self.asked.len() >= MAX_SERVICES || self.asked.contains_key(&layout) {
+            return false;
+        }
+        self.asked.insert(layout, now.monotonic);
+        true
+    }
+
     /// Keeps layouts in use until a report does; the oldest go when there are too many.
     fn hold(&mut self, layouts: impl Iterator<Item = Arc<PreparedLayout>>, now: Now) {
         for layout in layouts {
+            self.asked.remove(&layout.id());
             self.layouts.retain(|(_, held)| held.id() != layout.id());
             self.layouts.push_back((now.monotonic, layout));
         }
@@ -109,14 +124,20 @@ impl Fleet {
             let arrival = host.receive(epoch, report.seq, report.oldest_seq, acked);
             if arrival == Arrival::Newest && is_current {
                 host.last_report_ms = Some(now.wall_ms);
-                host.clock_skew_seconds = Some((report.collected_at_ms as f64 - now.wall_ms as f64) / 1_000.0);
+                host.skew = Some(Skew::measure(host.skew, report.collected_at_ms, now));
                 host.show(&report.services, &found, now);
+                if host.has_drifted(report.revision, now) {
+                    host.asked = Some(now.monotonic);
+                    self.announce_to(id);
+                }
             }
         } else {
             host.parked.push(message);
             host.parked.hold(found.into_values(), now);
-            let layouts = missing.into_iter().collect();
-            self.effects.push(Effect::Say(id.clone(), ServerBody::WantLayout(WantLayout { layouts })));
+            let layouts: Vec<LayoutId> = missing.into_iter().filter(|layout| host.parked.ask(*layout, now)).collect();
+            if !layouts.is_empty() {
+                self.effects.push(Effect::Say(id.clone(), ServerBody::WantLayout(WantLayout { layouts })));
+            }
         }
         self.changed_now(id, now);
         Ok(())
@@ -204,6 +225,15 @@ impl Fleet {
 }
 
 impl Host {
+    /// Whether the host has had time to put the wanted revision in force and to say so, and has not: a message was lost.
+    fn has_drifted(&self, in_force: Option<Revision>, now: Now) -> bool {
+        let applied = self.applied.as_ref().map(|applied| applied.revision);
+        (in_force != self.revision || applied != self.revision)
+            && !self.contested
+            && now.since(self.revision_since) >= REMIND_AFTER
+            && self.asked.is_none_or(|asked| now.since(asked) >= REMIND_AFTER)
+    }
+
     /// Makes these results the newest ones.
     fn show(&mut self, services: &[ServiceReport<'_>], layouts: &Found, now: Now) {
         let Some(plan) = self.plan.clone() else { return };
@@ -232,8 +262,9 @@ impl Host {
                 duration_us: report.duration_us,
                 series,
             });
+            let layout = layout.cloned().or_else(|| before.and_then(|newest| newest.layout.clone()));
             let interval = Duration::from_millis(planned.interval_ms);
-            self.services.insert(name, Newest { result, heard: now.monotonic, interval });
+            self.services.insert(name, Newest { result, layout, heard: now.monotonic, interval });
         }
         if shape_changed && self.services.len() > 1 {
             self.hide_duplicates();

@@ -442,6 +442,51 @@ fn without_saved_state_the_books_begin_at_the_hello() {
 }
 
 #[test]
+fn a_server_that_nobody_knows_does_not_count_the_past_as_lost() {
+    let mut rig = Rig::new(ANY);
+    let acked = vec![hostwatch_wire::Acked { server: ServerId(99), up_to: 86_390 }];
+    let ring = RingRange { epoch: Epoch(1), first: 86_310, last: 86_400, acked };
+    rig.hello_with("web", 1, None, vec![ring]);
+    let books = rig.host("web").books;
+    assert_eq!((books.baseline, books.lost, books.outstanding), (86_390, 0, 10));
+}
+
+#[test]
+fn a_layout_is_known_as_long_as_its_service_is() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    let failed = ServiceReport::without_values("cpu", Status::Failed, "no", 1);
+    let report = Report {
+        seq: 2,
+        oldest_seq: 1,
+        acked: Vec::new(),
+        collected_at_ms: rig.now.wall_ms,
+        revision: None,
+        layouts: Vec::new(),
+        services: vec![failed],
+    };
+    rig.say("web", 1, HostBody::Report(report));
+    assert_eq!(rig.values("web"), [0.0; 0], "a failed service has no series");
+    rig.pass(40 * SECOND);
+    rig.effects();
+    assert_eq!(rig.report("web", 1, 3, 3.0), [], "nothing is asked for");
+    assert_eq!(rig.values("web"), [3.0]);
+}
+
+#[test]
+fn a_host_that_does_not_run_what_it_should_is_reminded() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    assert_eq!(rig.report("web", 1, 1, 1.0), [], "it may be about to");
+    rig.pass(61 * SECOND);
+    rig.effects();
+    let effects = rig.report("web", 1, 2, 1.0);
+    assert_eq!(welcomes(&effects).len(), 1);
+    assert_eq!(rig.report("web", 1, 3, 1.0), [], "not all the time");
+}
+
+#[test]
 fn series_leave_the_page_when_they_are_old_or_dropped() {
     let mut rig = Rig::new(WEB);
     rig.hello("web", 1);
@@ -452,8 +497,6 @@ fn series_leave_the_page_when_they_are_old_or_dropped() {
     assert_eq!(rig.values("web"), [0.0; 0], "three intervals of 10 s were missed");
     assert_eq!(rig.host("web").state, State::Stale);
     rig.report("web", 1, 2, 2.0);
-    assert_eq!(rig.values("web"), [0.0; 0], "nobody knows the layout any more");
-    rig.say("web", 1, HostBody::Layouts(Layouts { layouts: vec![layout("node_load1", MetricType::Gauge)] }));
     assert_eq!(rig.values("web"), [2.0]);
     rig.fleet.apply(inventory("[hosts.web]\n"), timing(), rig.now);
     rig.effects();

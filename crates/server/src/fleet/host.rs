@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hostwatch_wire::{Ack, Applied, Epoch, Facts, HostConfig, HostId, Known, LayoutId, Revision};
-use serde::{Deserialize, Serialize};
 
 use super::Timing;
 use super::life::{Pulse, State};
@@ -96,7 +95,7 @@ impl Skew {
 }
 
 /// Counts over all epochs of a host, since this process began to count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     /// Reports that were received, each once.
     pub received: u64,

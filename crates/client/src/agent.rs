@@ -149,11 +149,13 @@ impl Agent {
     pub(crate) fn link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up(config) => {
+                self.outbox.hold();
                 self.take_key(config);
                 self.session.link_up(self.clock.now());
             }
             LinkEvent::Config(config) => self.take_key(config),
             LinkEvent::Down => {
+                self.outbox.hold();
                 self.session.link_down();
                 self.replies.clear();
             }
@@ -205,13 +207,15 @@ impl Agent {
         self.ring.set_limits(limits, self.clock.now());
     }
 
-    /// Reports what has come of the last tick, and says goodbye. Nothing is measured any more.
+    /// Reports what has come of the last tick, and says goodbye. Nothing is measured any more, and nothing waits for a
+    /// welcome any more.
     pub(crate) fn say_goodbye(&mut self) {
         let now = self.clock.now();
         for batch in self.runner.take_all() {
             self.report(batch, now);
         }
         self.goodbye = Some(Farewell::Said);
+        self.outbox.release();
         self.send_notice(self.epoch, HostBody::Goodbye(Goodbye { last_seq: self.reporter.last_seq() }));
     }
 
@@ -269,6 +273,7 @@ impl Agent {
         self.last_report_ms = Some(wall_millis());
         self.reporter.report(batch, &mut self.ring, now, &mut out);
         self.outbox.push(out);
+        self.outbox.drop_reports_before(self.ring.oldest(self.epoch).unwrap_or(u64::MAX));
     }
 
     fn say_hello(&mut self) {
@@ -318,6 +323,7 @@ impl Agent {
         }
         // The server may never have heard, or may have forgotten, what this host refuses to run.
         if joined {
+            self.outbox.release();
             self.send_applied();
         }
     }

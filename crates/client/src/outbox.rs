@@ -1,5 +1,6 @@
 //! What waits to be published. The main loop puts messages in and never waits; a task of its own publishes them, many at
-//! once. Bounded: when Redis is slow or away the oldest reports leave the queue, not the ring, and are counted.
+//! once. Bounded: when Redis is slow or away the oldest reports leave the queue, not the ring, and are counted. Until a
+//! server has answered on this connection only hello and notices go: a report would reach nobody.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) enum Outgoing {
     /// A hello. It goes before all else, and a newer one replaces it.
     Hello(Arc<[u8]>),
-    /// A report for the first time.
-    Report(Arc<[u8]>),
+    /// A report of this life for the first time, with its number.
+    Report(u64, Arc<[u8]>),
     /// A report that was asked for.
     Resent(Arc<[u8]>),
     /// Layouts.
@@ -64,6 +65,8 @@ struct Queue {
     dropped: u64,
     /// Whether the batch that was taken last is still on its way.
     publishing: bool,
+    /// Whether a server is known to listen, so that more than hello and notices may go.
+    released: bool,
 }
 
 impl Outbox {
@@ -73,6 +76,22 @@ impl Outbox {
         messages.into_iter().for_each(|message| queue.push(message));
         drop(queue);
         self.shared.filled.notify_one();
+    }
+
+    /// From now on only hello and notices go; the rest waits for [`Outbox::release`].
+    pub(crate) fn hold(&self) {
+        self.queue().released = false;
+    }
+
+    /// A server listens: everything goes.
+    pub(crate) fn release(&self) {
+        self.queue().released = true;
+        self.shared.filled.notify_one();
+    }
+
+    /// Drops the reports below `oldest`, which the ring no longer holds.
+    pub(crate) fn drop_reports_before(&self, oldest: u64) {
+        self.queue().drop_reports_before(oldest);
     }
 
     /// Whether there is room for messages that can as well wait.
@@ -155,7 +174,7 @@ impl Queue {
             _ => self.messages.push_back(message),
         }
         while self.messages.len() > MAX_MESSAGES || self.bytes > MAX_BYTES {
-            let report = |queued: &Outgoing| matches!(queued, Outgoing::Report(_) | Outgoing::Resent(_));
+            let report = |queued: &Outgoing| matches!(queued, Outgoing::Report(..) | Outgoing::Resent(_));
             let removed = self.remove(report) || self.remove(|_| true);
             self.dropped += u64::from(removed);
         }
@@ -170,11 +189,23 @@ impl Queue {
         true
     }
 
+    /// Reports are queued in the order of their numbers, so that the first one that stays ends the search.
+    fn drop_reports_before(&mut self, oldest: u64) {
+        while let Some(Outgoing::Report(seq, _)) = self.messages.iter().find(|queued| queued.is_first_report())
+            && *seq < oldest
+        {
+            self.remove(Outgoing::is_first_report);
+            self.dropped += 1;
+        }
+    }
+
     fn take_batch(&mut self, channels: &Channels) -> Vec<(String, Vec<u8>)> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH_MESSAGES
             && bytes < BATCH_BYTES
-            && let Some(message) = self.messages.pop_front()
+            && let Some(index) =
+                self.messages.iter().position(|queued| self.released || queued.goes_before_the_welcome())
+            && let Some(message) = self.messages.remove(index)
         {
             let payload = message.payload();
             bytes += payload.len();
@@ -188,9 +219,18 @@ impl Queue {
 }
 
 impl Outgoing {
+    /// Whether it goes although no server is known to listen.
+    fn goes_before_the_welcome(&self) -> bool {
+        matches!(self, Self::Hello(_) | Self::Notice(_))
+    }
+
+    fn is_first_report(&self) -> bool {
+        matches!(self, Self::Report(..))
+    }
+
     fn payload(&self) -> &Arc<[u8]> {
         let (Self::Hello(payload)
-        | Self::Report(payload)
+        | Self::Report(_, payload)
         | Self::Resent(payload)
         | Self::Layouts(payload)
         | Self::Notice(payload)) = self;
@@ -206,6 +246,14 @@ mod tests {
         vec![0; length].into()
     }
 
+    fn report(length: usize) -> Outgoing {
+        Outgoing::Report(1, bytes(length))
+    }
+
+    fn released() -> Queue {
+        Queue { released: true, ..Queue::default() }
+    }
+
     fn channels() -> Channels {
         Channels { join: "join".to_owned(), reports: "reports".to_owned() }
     }
@@ -215,23 +263,23 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(Outgoing::Notice(bytes(1)));
         for _ in 0..MAX_MESSAGES + 9 {
-            queue.push(Outgoing::Report(bytes(2)));
+            queue.push(report(2));
         }
         assert_eq!((queue.messages.len(), queue.dropped), (MAX_MESSAGES, 10));
         assert!(matches!(queue.messages[0], Outgoing::Notice(_)));
         assert_eq!(queue.bytes, 1 + 2 * (MAX_MESSAGES - 1));
         for _ in 0..20 {
-            queue.push(Outgoing::Report(bytes(1 << 20)));
+            queue.push(report(1 << 20));
         }
         assert!(queue.bytes <= MAX_BYTES);
     }
 
     #[test]
     fn one_hello_is_enough() {
-        let mut queue = Queue::default();
+        let mut queue = released();
         for length in 1..=3 {
             queue.push(Outgoing::Hello(bytes(length)));
-            queue.push(Outgoing::Report(bytes(9)));
+            queue.push(report(9));
         }
         let batch = queue.take_batch(&channels());
         let hellos: Vec<_> =
@@ -242,10 +290,28 @@ mod tests {
 
     #[test]
     fn batches_are_bounded() {
-        let mut queue = Queue::default();
-        (0..100).for_each(|_| queue.push(Outgoing::Report(bytes(1))));
+        let mut queue = released();
+        (0..100).for_each(|_| queue.push(report(1)));
         assert_eq!(queue.take_batch(&channels()).len(), BATCH_MESSAGES);
-        (0..3).for_each(|_| queue.push(Outgoing::Report(bytes(900_000))));
+        (0..3).for_each(|_| queue.push(report(900_000)));
         assert_eq!(queue.take_batch(&channels()).len(), 100 - BATCH_MESSAGES + 2);
+    }
+
+    #[test]
+    fn reports_wait_until_a_server_is_known_to_listen() {
+        let mut queue = Queue::default();
+        queue.push(Outgoing::Layouts(bytes(3)));
+        (1..=9).for_each(|seq| queue.push(Outgoing::Report(seq, bytes(10))));
+        queue.push(Outgoing::Notice(bytes(2)));
+        queue.push(Outgoing::Hello(bytes(1)));
+        let sizes = |batch: Vec<(String, Vec<u8>)>| batch.iter().map(|(_, payload)| payload.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(queue.take_batch(&channels())), [1, 2]);
+        assert!(queue.take_batch(&channels()).is_empty() && !queue.publishing);
+        // Meanwhile the ring has lost all but the last two.
+        queue.drop_reports_before(8);
+        assert_eq!((queue.dropped, queue.bytes), (7, 23));
+        queue.released = true;
+        assert_eq!(sizes(queue.take_batch(&channels())), [3, 10, 10]);
+        assert_eq!(queue.bytes, 0);
     }
 }

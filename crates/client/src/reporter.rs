@@ -124,7 +124,7 @@ impl Reporter {
         ids.dedup();
         let entry = Entry { epoch: self.epoch, seq, made: now, payload: Arc::clone(&payload), layouts: ids };
         ring.push(entry, &used, now);
-        out.push(Outgoing::Report(payload));
+        out.push(Outgoing::Report(seq, payload));
     }
 
     fn encode(&mut self, body: HostBody<'_>) -> Option<Arc<[u8]>> {

@@ -128,6 +128,7 @@ async fn starts_from_the_key_and_without_redis_from_the_disk() {
     let mut client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
     let (first_epoch, hello) = server.hello().await;
     assert_eq!(hello.revision, Some(wanted.revision), "the key is read before hello is said");
+    server.welcome(Some(first_epoch)).await;
     let (seq, ..) = load_report(&mut server).await;
     server.say(ServerBody::Ack(Ack { epoch: first_epoch, up_to: seq, goodbye: false })).await;
     load_report(&mut server).await;
@@ -152,6 +153,7 @@ async fn starts_from_the_key_and_without_redis_from_the_disk() {
     let ring: HashMap<_, _> = hello.ring.iter().map(|range| (range.epoch, range)).collect();
     assert_eq!((ring.len(), ring[&second_epoch].first), (2, 1));
     assert_eq!(ring[&first_epoch].acked, [Acked { server: SERVER, up_to: seq }]);
+    server.welcome(Some(second_epoch)).await;
     let range = SeqRange { first: seq, last: seq };
     server.say(ServerBody::Resend(Resend { epoch: first_epoch, ranges: vec![range] })).await;
     let old = |epoch, body: &HostBody<'_>| match body {
@@ -159,6 +161,29 @@ async fn starts_from_the_key_and_without_redis_from_the_disk() {
         _ => None,
     };
     assert_eq!(server.expect("a report of the first life", old).await, seq);
+}
+
+#[tokio::test]
+async fn reports_wait_for_the_welcome() {
+    let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = FakeServer::start(&redis, "web01").await;
+    server.retain(&config(1, vec![service("load", "load", 100)])).await;
+    let _client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
+    let mut newest = 0;
+    let many_reports = |epoch, body: &HostBody<'_>| match body {
+        HostBody::Hello(hello) => {
+            newest = hello.ring.last().map_or(0, |range| range.last);
+            (newest > 5).then_some(epoch)
+        }
+        HostBody::Report(report) => panic!("report {} before the welcome", report.seq),
+        _ => None,
+    };
+    let epoch = server.expect("a hello with reports in the ring", many_reports).await;
+    server.welcome(Some(epoch)).await;
+    let seq = |_, body: &HostBody<'_>| if let HostBody::Report(report) = body { Some(report.seq) } else { None };
+    for expected in 1..=newest + 2 {
+        assert_eq!(server.expect("every report in its order", seq).await, expected);
+    }
 }
 
 #[tokio::test]
@@ -171,6 +196,8 @@ async fn a_plugin_that_hangs_holds_nothing_up() {
     let mut server = FakeServer::start(&redis, "web01").await;
     server.retain(&config(1, vec![service("load", "load", 500), service("stuck", "memory", 500)])).await;
     let mut client = client(&redis, "web01", &procfs, directory.path(), "");
+    let (epoch, _) = server.hello().await;
+    server.welcome(Some(epoch)).await;
     let stuck = |_, body: &HostBody<'_>| match body {
         HostBody::Report(report) => {
             let stuck = report.services.iter().find(|service| service.service == "stuck")?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hostwatch_daemon::OncePerMinute;
 use hostwatch_plugins::{PLUGINS, Roots};
@@ -31,6 +32,8 @@ use crate::writer::Content;
 /// With more refusals than this, each reason is cut to [`SHORT_REASON`] bytes, so that `applied` fits in one message.
 const MANY_REFUSALS: usize = 500;
 const SHORT_REASON: usize = 256;
+/// A heartbeat waits this much longer than it has to: a tick at the same interval comes a little late, and does as well.
+const HEARTBEAT_SLACK: Duration = Duration::from_millis(500);
 
 /// What the agent is made from.
 pub(crate) struct Parts {
@@ -117,11 +120,10 @@ impl Agent {
     /// When [`Agent::advance`] has something to do.
     #[must_use]
     pub(crate) fn next(&self) -> Moment {
-        let heartbeat = self.last_report + self.session.heartbeat();
         [self.runner.next(), self.session.next(), self.replies.next()]
             .into_iter()
             .flatten()
-            .fold(heartbeat, Moment::min)
+            .fold(self.heartbeat_due(), Moment::min)
     }
 
     /// Does what is due.
@@ -130,7 +132,7 @@ impl Agent {
         for batch in self.runner.advance(now, wall_millis()) {
             self.report(batch, now);
         }
-        if now.since(self.last_report) >= self.session.heartbeat() {
+        if now >= self.heartbeat_due() {
             self.report(Batch { stamp: self.stamp(), results: Vec::new() }, now);
         }
         self.ring.expire(now);
@@ -261,6 +263,10 @@ impl Agent {
             outbox_dropped: self.outbox.dropped(),
             inbox_dropped,
         }
+    }
+
+    fn heartbeat_due(&self) -> Moment {
+        self.last_report + self.session.heartbeat() + HEARTBEAT_SLACK
     }
 
     fn stamp(&self) -> Stamp {
@@ -412,3 +418,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The agent on a clock that only the test moves.
+
+use std::collections::BTreeMap;
+
+use hostwatch_wire::ServiceConfig;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::pool::MAX_THREADS;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+fn config(services: Vec<ServiceConfig>) -> HostConfig {
+    let revision = hostwatch_wire::Revision { number: 1, content: HostConfig::content_hash(&services) };
+    HostConfig { revision, services }
+}
+
+fn agent(clock: Clock) -> (Agent, mpsc::Receiver<Finished>) {
+    let (sender, finished) = mpsc::channel(MAX_THREADS);
+    let limits = Limits { max_age: Duration::from_secs(900), max_size: 1 << 20 };
+    let agent = Agent::new(Parts {
+        host: "web01".parse().unwrap(),
+        labels: BTreeMap::new(),
+        roots: Roots::default(),
+        clock,
+        ring: Ring::new(Epoch(1), limits),
+        pool: Pool::new(clock, sender),
+        outbox: Outbox::default(),
+        config_file: watch::Sender::new(None),
+        read_config_again: Arc::new(Notify::new()),
+    });
+    (agent, finished)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
+    let clock = Clock::start();
+    let (mut agent, mut finished) = agent(clock);
+    let (name, interval_ms) = ("load".parse().unwrap(), INTERVAL.as_secs() * 1_000);
+    let service =
+        ServiceConfig { name, plugin: "load".to_owned(), interval_ms, timeout_ms: None, parameters: BTreeMap::new() };
+    agent.start_from(config(vec![service]));
+    assert_eq!(agent.session.heartbeat(), INTERVAL);
+
+    let end = agent.runner.next().unwrap() + INTERVAL * 100;
+    for turn in 0_u64.. {
+        agent.advance();
+        let next = agent.next();
+        if next.min(agent.runner.next().unwrap()) >= end {
+            break;
+        }
+        // A machine under load wakes up to 20 ms late.
+        let late = Duration::from_millis(turn * 7 % 21);
+        tokio::select! {
+            Some(run) = finished.recv() => agent.finish(run),
+            () = tokio::time::sleep_until(clock.instant(next + late)) => {}
+        }
+    }
+    assert_eq!(agent.reporter.last_seq(), 100);
+}

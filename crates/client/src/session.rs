@@ -27,6 +27,9 @@ pub(crate) struct Session {
     epoch: Epoch,
     random: StdRng,
     stage: Stage,
+    /// When hello is to be said because of what has changed since the last one, the link included: a welcome answers an
+    /// earlier one, so that nothing but the next hello fulfils the wish.
+    again: Option<Moment>,
     lives: Vec<(ServerId, Life)>,
     heartbeat: Duration,
     ack_interval: Duration,
@@ -41,8 +44,8 @@ enum Stage {
     Away,
     /// Saying hello: when next, and how long to wait after that.
     Joining { next: Moment, wait: Duration },
-    /// Welcomed by a server, which is expected to acknowledge, or to have answered the hello at `next`.
-    Joined { server: ServerId, ack_due: Moment, next: Option<Moment> },
+    /// Welcomed by a server, which is expected to acknowledge.
+    Joined { server: ServerId, ack_due: Moment },
 }
 
 /// What a server's message meant for the session.
@@ -62,6 +65,7 @@ impl Session {
             epoch,
             random,
             stage: Stage::Away,
+            again: None,
             lives: Vec::new(),
             heartbeat: Duration::from_secs(10),
             ack_interval: Duration::from_secs(30),
@@ -90,7 +94,9 @@ impl Session {
     pub(crate) fn link_up(&mut self, now: Moment) {
         self.links += 1;
         let delay = if self.links == 1 { Duration::ZERO } else { self.spread() };
-        self.stage = Stage::Joining { next: (now + delay).max(self.quiet_until), wait: FIRST_REPEAT };
+        let next = (now + delay).max(self.quiet_until);
+        self.stage = Stage::Joining { next, wait: FIRST_REPEAT };
+        self.again = Some(next);
     }
 
     /// The link is gone.
@@ -101,11 +107,7 @@ impl Session {
     /// Has hello said again soon, because what it says has changed.
     pub(crate) fn say_again(&mut self, now: Moment) {
         let soon = (now + self.spread()).max(self.quiet_until);
-        match &mut self.stage {
-            Stage::Away => {}
-            Stage::Joining { next, .. } => *next = soon.min(*next),
-            Stage::Joined { next, .. } => *next = Some(next.map_or(soon, |next| next.min(soon))),
-        }
+        self.again = Some(self.again.map_or(soon, |again| again.min(soon)));
     }
 
     /// A message of a server's life came; `welcome` when it was one.
@@ -123,7 +125,7 @@ impl Session {
                 // Without a link this is the tail of an earlier connection: the hello that follows is answered anew.
                 let joined = self.stage != Stage::Away;
                 if joined {
-                    self.stage = Stage::Joined { server, ack_due: now + self.ack_patience(), next: None };
+                    self.stage = Stage::Joined { server, ack_due: now + self.ack_patience() };
                 }
                 Heard { new_life, joined }
             }
@@ -153,11 +155,12 @@ impl Session {
     /// When [`Session::poll`] has something to say.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
-        match self.stage {
-            Stage::Away => None,
-            Stage::Joining { next, .. } => Some(next),
-            Stage::Joined { ack_due, next, .. } => Some(next.map_or(ack_due, |next| next.min(ack_due))),
-        }
+        let due = match self.stage {
+            Stage::Away => return None,
+            Stage::Joining { next, .. } => next,
+            Stage::Joined { ack_due, .. } => ack_due,
+        };
+        Some(self.again.map_or(due, |again| again.min(due)))
     }
 
     /// Whether hello is to be said now.
@@ -169,6 +172,7 @@ impl Session {
             Stage::Joining { wait, .. } => wait,
             Stage::Away | Stage::Joined { .. } => FIRST_REPEAT,
         };
+        self.again = None;
         self.quiet_until = now + FIRST_REPEAT / 2;
         // Between half and the whole of the wait, so that repeats drift apart.
         let pause = wait.mul_f64(self.random.random_range(0.5..=1.0));
@@ -256,7 +260,8 @@ mod tests {
 
         let other = session.hear(SERVER, Life(1), Some(&welcome(Some(Epoch(99)))), at(200_000));
         assert!(!other.joined && session.server().is_none());
-        let ours = session.hear(SERVER, Life(1), Some(&welcome(Some(US))), at(200_100));
+        assert_eq!(hellos(&mut session, at(201_000)).len(), 1, "a life that was unknown");
+        let ours = session.hear(SERVER, Life(1), Some(&welcome(Some(US))), at(201_100));
         assert_eq!(ours, Heard { new_life: false, joined: true });
         assert_eq!(session.server(), Some(SERVER));
         assert!(hellos(&mut session, at(240_000)).is_empty());
@@ -305,6 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn a_welcome_answers_what_was_said_before_and_not_what_has_changed_since() {
+        let mut session = session();
+        session.link_up(at(0));
+        session.poll(at(0));
+        session.say_again(at(10));
+        assert!(session.hear(SERVER, Life(1), Some(&welcome(Some(US))), at(20)).joined);
+        assert_eq!(hellos(&mut session, at(1_010)).len(), 1);
+        session.hear(SERVER, Life(1), Some(&welcome(Some(US))), at(1_020));
+        assert!(hellos(&mut session, at(30_000)).is_empty());
+    }
+
+    #[test]
     fn without_a_link_nothing_is_said_and_nothing_is_joined() {
         let mut session = session();
         session.link_up(at(0));
@@ -350,20 +367,27 @@ mod tests {
         #[test]
         fn never_noisy_and_never_mute(events in proptest::collection::vec((event(), 0_u64..20_000), 1..60)) {
             let (mut session, mut now, mut linked) = (session(), at(0), false);
-            let mut said = Vec::new();
+            let (mut said, mut changed) = (Vec::new(), None::<Moment>);
             for (event, wait) in events {
                 let end = now + Duration::from_millis(wait);
-                said.extend(hellos(&mut session, end));
+                let new = hellos(&mut session, end);
+                if linked && let Some(since) = changed {
+                    // Whatever a server has said since, what has changed is told within the spread.
+                    prop_assert!(!new.is_empty() || end.since(since) <= FLEET_SPREAD, "changed at {:?}", since);
+                    prop_assert!(new.first().is_none_or(|first| at(*first).since(since) <= FLEET_SPREAD));
+                    changed = changed.filter(|_| new.is_empty());
+                }
+                said.extend(new);
                 now = end;
                 match event {
-                    Event::Up => { session.link_up(now); linked = true; }
+                    Event::Up => { session.link_up(now); linked = true; changed = Some(now); }
                     Event::Down => { session.link_down(); linked = false; }
                     Event::Message(life) => { session.hear(SERVER, Life(life), None, now); }
                     Event::Welcome(life, answers) => {
                         session.hear(SERVER, Life(life), Some(&welcome(answers.map(Epoch))), now);
                     }
                     Event::Ack => session.acknowledged(now),
-                    Event::Again => session.say_again(now),
+                    Event::Again => { session.say_again(now); changed = changed.or(Some(now)); }
                 }
                 prop_assert_eq!(session.next().is_some(), linked);
                 prop_assert!(session.next().is_none_or(|next| next.since(now) <= session.ack_patience()));

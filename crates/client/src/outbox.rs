@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hostwatch_bus::{Link, LinkState};
-use hostwatch_daemon::{Pulse, Shutdown};
+use hostwatch_daemon::{OncePerMinute, Pulse, Shutdown};
 use tokio::sync::{Notify, watch};
 
 /// The most that waits, in messages and in bytes.
@@ -123,6 +123,7 @@ impl Outbox {
     /// Publishes what is put in, until `shutdown`.
     pub(crate) async fn publish(self, link: Link, channels: Channels, pulse: Pulse, shutdown: Shutdown) {
         let mut state = link.state();
+        let mut complaints = OncePerMinute::new();
         loop {
             pulse.beat();
             let connected = matches!(*state.borrow_and_update(), LinkState::Connected { .. });
@@ -140,6 +141,12 @@ impl Outbox {
             // A message that fails here is in the ring, said again, or asked for: nothing is queued a second time.
             let Some(outcome) = shutdown.run_until_cancelled(link.publish_all(&batch)).await else { return };
             self.queue().publishing = false;
+            if let Err(error) = &outcome
+                && !matches!(error, hostwatch_bus::Error::Disconnected)
+                && let Some(suppressed) = complaints.allow((), std::time::Instant::now())
+            {
+                tracing::warn!("cannot publish: {error} ({suppressed} more in the last minute)");
+            }
             self.shared.progress.send_modify(|progress| match outcome {
                 Ok(receivers) => (progress.receivers, progress.error) = (receivers.last().copied(), None),
                 Err(hostwatch_bus::Error::Disconnected) => {}

@@ -186,6 +186,25 @@ async fn reports_wait_for_the_welcome() {
     }
 }
 
+#[test]
+fn a_publish_that_redis_refuses_is_in_the_log_once() {
+    let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());
+    redis.cli(&["ACL", "SETUSER", "default", "-publish"]).unwrap();
+    let mut client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
+    let status_file = client.status_file();
+    let told = client.process.eventually("a refusal in the status", DEADLINE, |_| {
+        let status = fs::read_to_string(&status_file)?;
+        ensure!(status.contains("cannot publish: refused by Redis: NOPERM"), "{status}");
+        Ok(())
+    });
+    told.unwrap();
+    client.terminate().unwrap();
+    let log = client.process.log();
+    let complaints =
+        log.lines().filter(|line| line.contains("WARN") && line.contains("cannot publish: refused by Redis: NOPERM"));
+    assert_eq!(complaints.count(), 1, "{log}");
+}
+
 #[tokio::test]
 async fn a_plugin_that_hangs_holds_nothing_up() {
     let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());

@@ -227,10 +227,11 @@ impl Agent {
         self.goodbye == Some(Farewell::Acknowledged)
     }
 
-    /// The ring, to be saved.
+    /// The ring, to be saved; the agent goes on with an empty one.
     #[must_use]
-    pub(crate) fn ring(&self) -> &Ring {
-        &self.ring
+    pub(crate) fn take_ring(&mut self) -> Ring {
+        let empty = Ring::new(self.epoch, self.ring.limits());
+        std::mem::replace(&mut self.ring, empty)
     }
 
     /// The server that has welcomed this life.

@@ -157,7 +157,7 @@ pub async fn run(
         tracing::info!("stopping");
         main_loop.say_goodbye().await;
     }
-    state.save(main_loop.agent.ring(), &main_loop.settings.host).await;
+    state.save(main_loop.agent.take_ring(), main_loop.settings.host.clone()).await;
     let drained = tasks.drain(DRAIN_LIMIT).await;
     // A client that has stopped is not a client that hangs.
     let _ = std::fs::remove_file(&main_loop.settings.status_file);

@@ -99,7 +99,12 @@ impl Ring {
     pub(crate) fn push(&mut self, mut entry: Entry, layouts: &[SharedLayout], now: Moment) {
         entry.layouts.retain(|id| self.hold(*id, layouts));
         self.bytes += cost(&entry);
+        let begins_an_epoch = self.entries.back().is_none_or(|last| last.epoch != entry.epoch);
         self.entries.push_back(entry);
+        // Counting takes a walk, and only a new epoch can be one too many.
+        while begins_an_epoch && self.epochs() > MAX_EPOCHS {
+            self.drop_oldest();
+        }
         self.enforce(now);
     }
 
@@ -228,9 +233,6 @@ impl Ring {
     fn enforce(&mut self, now: Moment) {
         self.expire(now);
         while self.bytes > self.limits.max_size && !self.entries.is_empty() {
-            self.drop_oldest();
-        }
-        while self.epochs() > MAX_EPOCHS {
             self.drop_oldest();
         }
     }

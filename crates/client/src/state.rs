@@ -44,12 +44,12 @@ impl State {
     }
 
     /// Saves the ring, within a few seconds.
-    pub(crate) async fn save(&self, ring: &Ring, host: &HostId) {
-        let (file, bytes) = (self.ring_file(), ring_file::save(ring, host));
+    pub(crate) async fn save(&self, ring: Ring, host: HostId) {
+        let (file, reports) = (self.ring_file(), ring.len());
         let shown = file.display().to_string();
-        let write = tokio::task::spawn_blocking(move || files::write_atomically(&file, &bytes));
+        let write = tokio::task::spawn_blocking(move || files::write_atomically(&file, &ring_file::save(&ring, &host)));
         match tokio::time::timeout(SAVE_LIMIT, write).await {
-            Ok(Ok(Ok(()))) => tracing::info!("{} reports are saved in {shown}", ring.len()),
+            Ok(Ok(Ok(()))) => tracing::info!("{reports} reports are saved in {shown}"),
             Ok(Ok(Err(error))) => tracing::warn!("cannot save the ring in {shown}: {error}"),
             Ok(Err(error)) => tracing::warn!("cannot save the ring in {shown}: {error}"),
             Err(_) => tracing::warn!("cannot save the ring in {shown} within {SAVE_LIMIT:?}"),

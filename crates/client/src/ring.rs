@@ -59,6 +59,8 @@ pub(crate) struct Ring {
     acked: BTreeMap<Epoch, Vec<Acked>>,
     bytes: usize,
     dropped: u64,
+    /// The number of the current epoch's newest report, held or not; 0 before the first.
+    last_seq: u64,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Ring {
             acked: BTreeMap::new(),
             bytes: 0,
             dropped: 0,
+            last_seq: 0,
         }
     }
 
@@ -99,6 +102,9 @@ impl Ring {
     pub(crate) fn push(&mut self, mut entry: Entry, layouts: &[SharedLayout], now: Moment) {
         entry.layouts.retain(|id| self.hold(*id, layouts));
         self.bytes += cost(&entry);
+        if entry.epoch == self.current {
+            self.last_seq = entry.seq;
+        }
         let begins_an_epoch = self.entries.back().is_none_or(|last| last.epoch != entry.epoch);
         self.entries.push_back(entry);
         // Counting takes a walk, and only a new epoch can be one too many.
@@ -172,7 +178,8 @@ impl Ring {
         self.layouts.get(&id).map(|held| &held.layout)
     }
 
-    /// What is held of each epoch, oldest epoch first.
+    /// What is held of each epoch, oldest epoch first. The current one is there once it has reports, be it with an empty
+    /// range behind the last of them: a server has to learn of those that came and went while it was away.
     #[must_use]
     pub(crate) fn ranges(&self) -> Vec<RingRange> {
         let mut ranges: Vec<RingRange> = Vec::new();
@@ -186,6 +193,11 @@ impl Ring {
                     acked: self.acked(entry.epoch).to_vec(),
                 }),
             }
+        }
+        // Its reports are the newest, so that it is the only epoch when none of them is held.
+        if self.last_seq > 0 && self.entries.is_empty() {
+            let (first, last) = (self.last_seq + 1, self.last_seq);
+            ranges.push(RingRange { epoch: self.current, first, last, acked: self.acked(self.current).to_vec() });
         }
         ranges
     }
@@ -327,6 +339,9 @@ mod tests {
         ring.expire(at(5_000));
         assert_eq!(ring.len(), 0);
         assert_eq!(ring.acked(Epoch(2)).len(), 1);
+        let acked = ring.acked(Epoch(2)).to_vec();
+        assert_eq!(ring.ranges(), [RingRange { epoch: Epoch(2), first: 2, last: 1, acked }], "made, and gone");
+        assert!(Ring::new(Epoch(2), ROOMY).ranges().is_empty(), "nothing was made");
     }
 
     #[test]

@@ -305,11 +305,10 @@ impl Agent {
         if !self.outbox.is_roomy() {
             return self.replies.postpone(now);
         }
-        let step = self.replies.step(&self.ring, now);
         let known = |id| self.ring.layout(id).or_else(|| self.runner.layouts().find(|layout| layout.id == id));
-        let layouts: Vec<_> = step.layouts.into_iter().filter_map(known).cloned().collect();
+        let step = self.replies.step(&self.ring, known, now);
         let mut out = Vec::new();
-        self.reporter.send_layouts(&layouts, &mut out);
+        self.reporter.send_layouts(&step.layouts, &mut out);
         out.extend(step.reports.iter().map(|entry| Outgoing::Resent(Arc::clone(&entry.payload))));
         self.outbox.push(out);
         if let Some((epoch, gone)) = step.gone {

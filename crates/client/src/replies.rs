@@ -7,9 +7,10 @@ use std::time::Duration;
 use hostwatch_wire::{Epoch, Gone, LayoutId, SeqRange};
 
 use crate::clock::Moment;
-use crate::ring::{Entry, Ring};
+use crate::reporter::MAX_CONTENT;
+use crate::ring::{Entry, Ring, SharedLayout};
 
-/// At most [`BURST`] reports each time: 200 a second.
+/// At most [`BURST`] reports each time, 200 a second, and layouts for one message.
 const PACE: Duration = Duration::from_millis(50);
 const BURST: usize = 10;
 
@@ -26,8 +27,8 @@ pub(crate) struct Replies {
 pub(crate) struct Step<'a> {
     /// Reports to publish again.
     pub(crate) reports: Vec<&'a Entry>,
-    /// Layouts to send.
-    pub(crate) layouts: Vec<LayoutId>,
+    /// Layouts to send, which fit in one message.
+    pub(crate) layouts: Vec<SharedLayout>,
     /// What has left the ring between the question and the answer.
     pub(crate) gone: Option<(Epoch, Gone)>,
 }
@@ -45,9 +46,8 @@ impl Replies {
         let asked = ranges.iter().map(|range| range.last).max()?;
         let newest = if epoch == ring.current() { last_seq } else { ring.newest(epoch).unwrap_or(asked) };
         let oldest = ring.oldest(epoch).unwrap_or(newest.saturating_add(1));
-        for range in ranges {
-            let held = range.first.max(oldest)..=range.last.min(newest);
-            self.reports.extend(held.map(|seq| (epoch, seq)));
+        for held in merge(ranges, oldest, newest) {
+            self.reports.extend((held.first..=held.last).map(|seq| (epoch, seq)));
         }
         let first = ranges.iter().map(|range| range.first).min()?;
         (first < oldest).then(|| Gone { up_to: oldest - 1 })
@@ -75,14 +75,29 @@ impl Replies {
         (!self.reports.is_empty() || !self.layouts.is_empty()).then_some(self.not_before)
     }
 
-    /// The next answers, oldest report first.
-    pub(crate) fn step<'a>(&mut self, ring: &'a Ring, now: Moment) -> Step<'a> {
+    /// The next answers, oldest report first. `layout` finds a layout that is still known.
+    pub(crate) fn step<'a>(
+        &mut self,
+        ring: &'a Ring,
+        layout: impl Fn(LayoutId) -> Option<&'a SharedLayout>,
+        now: Moment,
+    ) -> Step<'a> {
         let mut step = Step::default();
         if now < self.not_before {
             return step;
         }
         self.not_before = now + PACE;
-        step.layouts = std::mem::take(&mut self.layouts).into_iter().collect();
+        let mut size = 0;
+        while let Some(id) = self.layouts.first().copied() {
+            let found = layout(id);
+            size += found.map_or(0, |layout| layout.encoded.byte_len());
+            // One that is too long with others goes alone.
+            if size > MAX_CONTENT && !step.layouts.is_empty() {
+                break;
+            }
+            self.layouts.remove(&id);
+            step.layouts.extend(found.cloned());
+        }
         while step.reports.len() < BURST {
             let Some((epoch, seq)) = self.reports.pop_first() else { break };
             match (ring.get(epoch, seq), &mut step.gone) {
@@ -100,8 +115,30 @@ impl Replies {
     }
 }
 
+/// The same numbers within `oldest` and `newest`, each in one range only: however much a server's ranges overlap, they
+/// cost one walk over the ring.
+fn merge(ranges: &[SeqRange], oldest: u64, newest: u64) -> Vec<SeqRange> {
+    let mut ranges: Vec<_> = ranges
+        .iter()
+        .map(|range| SeqRange { first: range.first.max(oldest), last: range.last.min(newest) })
+        .filter(|range| range.first <= range.last)
+        .collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let touches = next.first <= kept.last.saturating_add(1);
+        if touches {
+            kept.last = kept.last.max(next.last);
+        }
+        touches
+    });
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use hostwatch_wire::{EncodedLayout, Family, Layout, MetricType};
     use proptest::prelude::*;
 
     use super::*;
@@ -124,10 +161,14 @@ mod tests {
         SeqRange { first, last }
     }
 
+    fn nothing<'a>(_: LayoutId) -> Option<&'a SharedLayout> {
+        None
+    }
+
     fn drain(replies: &mut Replies, ring: &Ring) -> Vec<(u64, u64)> {
         let mut given = Vec::new();
         while let Some(now) = replies.next() {
-            given.extend(replies.step(ring, now).reports.iter().map(|entry| (entry.epoch.0, entry.seq)));
+            given.extend(replies.step(ring, nothing, now).reports.iter().map(|entry| (entry.epoch.0, entry.seq)));
         }
         given
     }
@@ -155,15 +196,57 @@ mod tests {
         for _ in 0..100 {
             replies.want_reports(US, &[range(1, 100)], &ring, 20);
             replies.want_reports(Epoch(9), &[range(3, 4)], &ring, 20);
-            replies.want_layouts([LayoutId::of(b"x")]);
         }
         let now = Moment::from_millis(1_000);
-        let step = replies.step(&ring, now);
-        assert_eq!((step.reports.len(), step.layouts.len()), (10, 1));
+        let step = replies.step(&ring, nothing, now);
+        assert_eq!(step.reports.len(), 10);
         assert_eq!(replies.next(), Some(now + PACE));
-        assert!(replies.step(&ring, now).reports.is_empty());
-        assert_eq!(replies.step(&ring, now + PACE).reports.len(), 2);
+        assert!(replies.step(&ring, nothing, now).reports.is_empty());
+        assert_eq!(replies.step(&ring, nothing, now + PACE).reports.len(), 2);
         assert_eq!(replies.next(), None);
+    }
+
+    #[test]
+    fn ranges_that_overlap_cost_one_walk() {
+        let (ring, mut replies) = (ring(), Replies::default());
+        let mut ranges = vec![range(1, 1 << 53); 1_000];
+        ranges.extend([range(12, 13), range(19, 1 << 53)]);
+        assert_eq!(merge(&ranges, 11, 20), [range(11, 20)]);
+        let apart = [range(17, 30), range(1, 3), range(14, 14), range(12, 13), range(40, 50), range(13, 13)];
+        assert_eq!(merge(&apart, 11, 20), [range(12, 14), range(17, 20)]);
+        assert_eq!(replies.want_reports(US, &ranges, &ring, 20), Some(Gone { up_to: 10 }));
+        assert_eq!(drain(&mut replies, &ring), (11..=20).map(|seq| (5, seq)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn layouts_come_a_message_at_a_time() {
+        let (ring, mut replies) = (ring(), Replies::default());
+        let layouts: Vec<_> = [400_000, 400_000, 400_000, 950_000, 10]
+            .into_iter()
+            .enumerate()
+            .map(|(n, length)| {
+                let (name, help) = (format!("family{n}"), "x".repeat(length));
+                let family = Family { name, kind: MetricType::Gauge, help, series: vec![] };
+                let encoded = EncodedLayout::new(&Layout { families: vec![family] });
+                SharedLayout { id: encoded.id(), encoded: Arc::new(encoded) }
+            })
+            .collect();
+        let known = |id| layouts.iter().find(|layout| layout.id == id);
+        for _ in 0..9 {
+            replies.want_layouts(layouts.iter().map(|layout| layout.id).chain([LayoutId::of(b"forgotten")]));
+        }
+        let (mut given, mut now) = (Vec::new(), Moment::from_millis(1_000));
+        while let Some(next) = replies.next() {
+            assert!(given.is_empty() || next == now + PACE);
+            now = now.max(next);
+            let step = replies.step(&ring, known, now);
+            let size: usize = step.layouts.iter().map(|layout| layout.encoded.byte_len()).sum();
+            assert!(size <= MAX_CONTENT || step.layouts.len() == 1, "{size}");
+            given.extend(step.layouts.into_iter().map(|layout| layout.id));
+        }
+        let mut all: Vec<_> = layouts.iter().map(|layout| layout.id).collect();
+        all.sort_unstable();
+        assert_eq!(given, all, "each once");
     }
 
     #[test]
@@ -171,7 +254,7 @@ mod tests {
         let (mut ring, mut replies) = (ring(), Replies::default());
         replies.want_reports(US, &[range(11, 14)], &ring, 20);
         ring.set_limits(Limits { max_age: Duration::ZERO, max_size: 0 }, Moment::from_millis(1));
-        let step = replies.step(&ring, Moment::from_millis(1));
+        let step = replies.step(&ring, nothing, Moment::from_millis(1));
         assert_eq!(step.gone, Some((US, Gone { up_to: 14 })));
         assert_eq!(replies.next(), None);
     }

@@ -14,7 +14,7 @@ use crate::ring::{Entry, Ring, SharedLayout};
 use crate::ticks::{Batch, Measured, Outcome, Stamp};
 
 /// What is aimed at for one message; the wire's limit is 1 MiB, and what a report says of itself comes on top.
-const MAX_CONTENT: usize = 900_000;
+pub(crate) const MAX_CONTENT: usize = 900_000;
 /// What a result takes beside its name, message and values: field names, status, duration and layout id, rounded up.
 const RESULT_OVERHEAD: usize = 160;
 /// So many layouts are remembered as sent; a host whose layouts change for ever sends some of them twice.

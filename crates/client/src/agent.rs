@@ -221,6 +221,31 @@ impl Agent {
         self.send_notice(self.epoch, HostBody::Goodbye(Goodbye { last_seq: self.reporter.last_seq() }));
     }
 
+    /// When [`Agent::reply`] has something to give.
+    #[must_use]
+    pub(crate) fn next_reply(&self) -> Option<Moment> {
+        self.replies.next()
+    }
+
+    /// Gives servers some of what they have asked for, when that is due.
+    pub(crate) fn reply(&mut self, now: Moment) {
+        if self.replies.next().is_none_or(|next| next > now) {
+            return;
+        }
+        if !self.outbox.is_roomy() {
+            return self.replies.postpone(now);
+        }
+        let known = |id| self.ring.layout(id).or_else(|| self.runner.layouts().find(|layout| layout.id == id));
+        let step = self.replies.step(&self.ring, known, now);
+        let mut out = Vec::new();
+        self.reporter.send_layouts(&step.layouts, &mut out);
+        out.extend(step.reports.iter().map(|entry| Outgoing::Resent(Arc::clone(&entry.payload))));
+        self.outbox.push(out);
+        if let Some((epoch, gone)) = step.gone {
+            self.send_notice(epoch, HostBody::Gone(gone));
+        }
+    }
+
     /// Whether a server has answered the goodbye.
     #[must_use]
     pub(crate) fn is_dismissed(&self) -> bool {
@@ -296,24 +321,6 @@ impl Agent {
         let body = HostBody::Hello(Box::new(hello));
         let hello = encode(self.host.clone(), self.epoch, body, &mut self.buffer);
         self.outbox.push(hello.map(Outgoing::Hello));
-    }
-
-    fn reply(&mut self, now: Moment) {
-        if self.replies.next().is_none_or(|next| next > now) {
-            return;
-        }
-        if !self.outbox.is_roomy() {
-            return self.replies.postpone(now);
-        }
-        let known = |id| self.ring.layout(id).or_else(|| self.runner.layouts().find(|layout| layout.id == id));
-        let step = self.replies.step(&self.ring, known, now);
-        let mut out = Vec::new();
-        self.reporter.send_layouts(&step.layouts, &mut out);
-        out.extend(step.reports.iter().map(|entry| Outgoing::Resent(Arc::clone(&entry.payload))));
-        self.outbox.push(out);
-        if let Some((epoch, gone)) = step.gone {
-            self.send_notice(epoch, HostBody::Gone(gone));
-        }
     }
 
     fn take_welcome(&mut self, server: ServerId, welcome: &Welcome, joined: bool) {

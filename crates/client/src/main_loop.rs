@@ -84,15 +84,20 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
         }
     }
 
-    /// Says goodbye and waits a little for the answer, unless there is nobody to give one.
+    /// Says goodbye and waits a little for the answer, unless there is nobody to give one. Until then servers get what
+    /// they ask for: it is their last chance.
     pub(crate) async fn say_goodbye(&mut self) {
         self.agent.say_goodbye();
         let patience = tokio::time::sleep(GOODBYE_PATIENCE);
         tokio::pin!(patience);
         while !self.agent.is_dismissed() && self.somebody_may_listen() {
             self.pulse.beat();
+            let now = self.clock.now();
+            self.agent.reply(now);
+            let wake = self.clock.instant(self.agent.next_reply().unwrap_or(now + TICK));
             tokio::select! {
                 () = &mut patience => return,
+                () = tokio::time::sleep_until(wake) => {}
                 Some(message) = self.inbox.recv() => self.agent.hear(&message.payload),
                 Ok(()) = self.progress.changed() => {}
                 Ok(()) = self.link.changed() => {}

@@ -113,6 +113,16 @@ async fn joins_runs_answers_and_says_goodbye() {
     };
     let last_seq = server.expect("goodbye", goodbye).await;
     assert!(last_seq > next);
+    // What is missing is still there to be asked for.
+    server.say(ServerBody::Resend(Resend { epoch, ranges: vec![SeqRange { first: seq, last: seq }] })).await;
+    server.say(ServerBody::WantLayout(WantLayout { layouts: vec![layout.unwrap()] })).await;
+    let (mut report, mut answer) = (false, false);
+    let both = |_, body: &HostBody<'_>| {
+        report |= matches!(body, HostBody::Report(report) if report.seq == seq);
+        answer |= matches!(body, HostBody::Layouts(_));
+        (report && answer).then_some(())
+    };
+    server.expect("report and layout after the goodbye", both).await;
     let asked = Instant::now();
     server.say(ServerBody::Ack(Ack { epoch, up_to: last_seq, goodbye: true })).await;
     assert!(client.process.wait_exit(DEADLINE).unwrap().success(), "{}", client.process.log());

@@ -139,7 +139,11 @@ fn run(job: Job) -> Finished {
     let took = began.elapsed();
     let (result, instance) = match outcome {
         Ok(result) => (result.map_err(|error| error.to_string()), Some(instance)),
-        Err(panic) => (Err(format!("the plugin panicked: {}", panic_text(&*panic))), None),
+        Err(panic) => {
+            // It is in no state to be trusted with its own end either; the first panic is the one to tell of.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(instance)));
+            (Err(format!("the plugin panicked: {}", panic_text(&*panic))), None)
+        }
     };
     Finished { service, run, took, result, instance }
 }

@@ -17,8 +17,10 @@ struct Count(f64);
 /// Hangs while the gate is shut.
 struct Hang;
 
-/// Panics at its first run in this process and counts afterwards.
-struct Panic;
+/// Panics at its first run in this process, and then once more when it is dropped; counts afterwards.
+struct Panic {
+    is_broken: bool,
+}
 
 static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 static HAS_PANICKED: Mutex<bool> = Mutex::new(false);
@@ -26,7 +28,7 @@ static HAS_PANICKED: Mutex<bool> = Mutex::new(false);
 static CATALOG: &[Descriptor] = &[
     descriptor("count", |_, _| Ok(Box::new(Count(0.0)))),
     descriptor("hang", |_, _| Ok(Box::new(Hang))),
-    descriptor("panic", |_, _| Ok(Box::new(Panic))),
+    descriptor("panic", |_, _| Ok(Box::new(Panic { is_broken: false }))),
 ];
 
 type Build = fn(&Roots, &mut Options<'_>) -> Result<Box<dyn Plugin>, BuildError>;
@@ -55,9 +57,16 @@ impl Plugin for Hang {
 impl Plugin for Panic {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         if !std::mem::replace(&mut *HAS_PANICKED.lock().unwrap(), true) {
+            self.is_broken = true;
             panic!("first run");
         }
         Count(0.0).collect(samples)
+    }
+}
+
+impl Drop for Panic {
+    fn drop(&mut self) {
+        assert!(!self.is_broken, "dropped after a panic");
     }
 }
 

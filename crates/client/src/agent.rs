@@ -193,7 +193,7 @@ impl Agent {
         }
     }
 
-    /// Takes the configuration that was saved by an earlier process.
+    /// Takes the configuration that was saved by an earlier process. There is no link yet, and the welcome will have it told.
     pub(crate) fn start_from(&mut self, config: HostConfig) {
         self.apply(config, "saved on disk");
     }
@@ -389,6 +389,7 @@ impl Agent {
         }
         self.config_file.send_replace(Some(config_file::save(&self.host, message).into()));
         self.apply(config, origin);
+        self.send_applied();
     }
 
     fn apply(&mut self, config: HostConfig, origin: &str) {
@@ -405,7 +406,6 @@ impl Agent {
             }
         }
         self.config = Some(config);
-        self.send_applied();
     }
 
     fn send_applied(&mut self) {

@@ -40,6 +40,7 @@ async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
     let service =
         ServiceConfig { name, plugin: "load".to_owned(), interval_ms, timeout_ms: None, parameters: BTreeMap::new() };
     agent.start_from(config(vec![service]));
+    assert!(agent.outbox.is_settled(), "nothing is said before there is a link");
     assert_eq!(agent.session.heartbeat(), INTERVAL);
 
     let end = agent.runner.next().unwrap() + INTERVAL * 100;

@@ -56,7 +56,7 @@ pub struct RingStatus {
 /// A sentence for people.
 pub fn health(file: &Path, wall_millis: u64) -> Result<String, String> {
     let shown = file.display();
-    let text = std::fs::read(file).map_err(|error| format!("hostwatch-client does not run: {shown}: {error}"))?;
+    let text = std::fs::read(file).map_err(|error| format!("it does not run: {shown}: {error}"))?;
     let status: Status =
         serde_json::from_slice(&text).map_err(|error| format!("{shown} is no status file: {error}"))?;
     let age = wall_millis.abs_diff(status.time_ms);

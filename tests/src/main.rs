@@ -13,6 +13,8 @@ mod docs;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod prometheus;

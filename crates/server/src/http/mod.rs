@@ -150,3 +150,33 @@ async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::
         debug!(%error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::State;
+    use axum::http::HeaderMap;
+    use hostwatch_wire::{Life, Names, ServerId};
+
+    use super::*;
+    use crate::directory::Directory;
+    use crate::fleet::Identity;
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn too_many_pages_at_once_are_turned_away_and_counted() {
+        let metrics = Metrics::new().unwrap();
+        let page = Page { directory: Arc::new(Directory::default()), metrics: metrics.clone(), job: "node".into() };
+        let identity = Identity { server: ServerId(1), life: Life(1) };
+        let outbox = Outbox::new(Names::new("hostwatch").unwrap(), identity, metrics.clone());
+        let waiting = LinkState::Waiting { since: std::time::Instant::now(), attempts: 0, reason: String::new() };
+        let (_link, link) = watch::channel(waiting);
+        let app = App::new(page, link, outbox);
+        let ask = || metrics::metrics(State(app.clone()), HeaderMap::new());
+        let held = Arc::clone(&app.pages).acquire_many_owned(MAX_PAGES as u32).await.unwrap();
+        assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(overview::overview(State(app.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(metrics.scrapes_rejected.get(), 2);
+        drop(held);
+        assert_eq!(ask().await.status(), StatusCode::OK);
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) struct Snapshot {
     pub state: State,
     /// Since when, in milliseconds since 1970.
     pub state_since_ms: u64,
-    /// The labels the operator gave it; for a host that only matched, its own claims.
+    /// What it claims, and what the operator gave it, which wins.
     pub labels: Arc<Labels>,
     /// What the machine is; nothing before its first hello.
     pub facts: Option<Arc<Facts>>,

@@ -37,6 +37,8 @@ pub(super) struct Host {
     /// Whether another server wrote this host's key.
     pub(super) contested: bool,
     pub(super) claimed: Arc<Labels>,
+    /// What the host claims, and what the operator gave it, which wins.
+    pub(super) labels: Arc<Labels>,
     pub(super) facts: Option<Arc<Facts>>,
     pub(super) client_version: Option<Arc<str>>,
     pub(super) applied: Option<Arc<Applied>>,
@@ -142,6 +144,7 @@ impl Host {
             revision_settled: false,
             contested: false,
             claimed: Arc::default(),
+            labels: Arc::default(),
             facts: None,
             client_version: None,
             applied: None,
@@ -325,14 +328,10 @@ impl Host {
     /// Shows readers the host as it is now.
     pub(super) fn publish(&mut self) {
         self.dirty = false;
-        let labels = match (self.origin, &self.plan) {
-            (Some(Origin::Configured), Some(plan)) => Arc::clone(&plan.labels),
-            _ => Arc::clone(&self.claimed),
-        };
         self.entry.set(Snapshot {
             state: self.pulse.state(),
             state_since_ms: self.pulse.state_since_ms(),
-            labels,
+            labels: Arc::clone(&self.labels),
             facts: self.facts.clone(),
             client_version: self.client_version.clone(),
             wanted: self.revision,

@@ -150,6 +150,9 @@ impl Fleet {
             _ => {}
         }
         host.origin = origin;
+        let given = plan.iter().flat_map(|plan| plan.labels.iter());
+        let claimed = host.claimed.iter();
+        host.labels = Arc::new(claimed.chain(given).map(|(name, value)| (name.clone(), value.clone())).collect());
         host.plan = plan;
         host.drop_unplanned_services();
         host.settle_revision(0, now);

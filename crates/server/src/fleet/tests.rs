@@ -539,6 +539,13 @@ fn a_host_may_not_claim_what_the_server_sets() {
     rig.hello("web", 1);
     assert_eq!(*rig.host("web").labels, Labels::from([("role".to_owned(), "x".to_owned())]));
     assert_eq!(rig.refused("label"), 4);
+
+    let mut rig = Rig::new("[hosts.web]\nlabels = { role = \"db\", env = \"prod\" }\n");
+    rig.claims = ["role", "rack"].map(claim).into();
+    rig.hello("web", 1);
+    let labels = rig.host("web").labels.clone();
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    assert_eq!([label("role"), label("env"), label("rack")], [Some("db"), Some("prod"), Some("x")]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub struct Inventory {
 #[derive(Debug, PartialEq)]
 pub struct Plan {
     /// The labels that the operator gave the host.
-    pub labels: Arc<Labels>,
+    pub labels: Labels,
     /// Its services, sorted by name.
     pub services: Vec<ServiceConfig>,
     /// The hash of the services: two plans with the same one are the same work.
@@ -52,7 +52,7 @@ pub struct Plan {
 impl Plan {
     fn new(labels: Labels, services: Vec<ServiceConfig>) -> Self {
         let content = HostConfig::content_hash(&services);
-        Self { labels: Arc::new(labels), services, content }
+        Self { labels, services, content }
     }
 
     /// The service called `name`.

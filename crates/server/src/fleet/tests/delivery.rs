@@ -1,0 +1,168 @@
+//! What arrives: books, layouts, series, restarts.
+
+use super::*;
+
+#[test]
+fn a_report_waits_for_its_layout() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    let effects = rig.report("web", 1, 2, 0.5);
+    let layout = layout("node_load1", MetricType::Gauge);
+    let asked = |effect: &Effect| matches!(effect, Effect::Say(_, ServerBody::WantLayout(want)) if want.layouts == [layout.id()]);
+    assert!(effects.iter().any(asked), "{effects:?}");
+    assert_eq!(rig.values("web"), [0.0; 0]);
+    assert_eq!(rig.host("web").books.received, 0);
+    assert_eq!(rig.host("web").state, State::Up, "it lives all the same");
+    rig.say("web", 1, HostBody::Layouts(Layouts { layouts: vec![layout] }));
+    assert_eq!(rig.values("web"), [0.5]);
+    assert_eq!(rig.host("web").books.received, 1);
+    assert_eq!(rig.host("web").books.outstanding, 1);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    for seq in 2..500 {
+        rig.report("web", 1, seq, 0.5);
+    }
+    rig.say("web", 1, HostBody::Layouts(Layouts { layouts: vec![layout("node_load1", MetricType::Gauge)] }));
+    let books = rig.host("web").books;
+    assert_eq!((books.received, books.sequence), (64, 499));
+    assert_eq!(books.sequence - books.baseline, books.received + books.lost + books.outstanding);
+}
+
+#[test]
+fn a_new_epoch_has_books_of_its_own() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 4, 4.0);
+    assert_eq!(rig.host("web").books.outstanding, 2);
+    let held = RingRange { epoch: Epoch(1), first: 3, last: 4, acked: Vec::new() };
+    rig.hello_with("web", 2, None, vec![held]);
+    assert_eq!(rig.host("web").totals.lost, 1, "report 2 is in no ring");
+    assert_eq!(rig.host("web").books, crate::directory::Books::default());
+    rig.report("web", 2, 1, 10.0);
+    rig.report("web", 1, 3, 3.0);
+    assert_eq!(rig.values("web"), [10.0], "an older epoch is history");
+    let (host, totals) = (rig.host("web"), rig.host("web").totals);
+    assert_eq!((host.books.received, host.books.sequence), (1, 1));
+    assert_eq!((totals.received, totals.lost, totals.resent), (4, 1, 1));
+    rig.report("web", 1, 3, 3.0);
+    assert_eq!(rig.host("web").totals.duplicate, 1);
+}
+
+#[test]
+fn what_survives_a_restart() {
+    let mut rig = Rig::new(ANY);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 3, 1.0);
+    let wanted = rig.host("web").wanted;
+    let saved = rig.fleet.save();
+    let bytes = rmp_serde::to_vec_named(&saved).unwrap();
+    let saved: Saved = rmp_serde::from_slice(&bytes).unwrap();
+
+    let mut rig = Rig::restored(ANY, saved.clone());
+    assert_eq!(rig.host("web").state, State::Stale);
+    assert_eq!(rig.host("web").wanted, wanted, "unchanged content keeps its revision");
+    let effects = rig.report("web", 1, 4, 2.0);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Say(_, ServerBody::WantLayout(_)))));
+    rig.say("web", 1, HostBody::Layouts(Layouts { layouts: vec![layout("node_load1", MetricType::Gauge)] }));
+    let books = rig.host("web").books;
+    assert_eq!((rig.host("web").state, books.received, books.outstanding), (State::Up, 3, 1));
+
+    let rig = Rig::restored("", saved);
+    assert!(rig.directory.host("web").is_none(), "nobody wants it any more");
+}
+
+#[test]
+fn without_saved_state_the_books_begin_at_the_hello() {
+    let mut rig = Rig::new(ANY);
+    let acked = vec![hostwatch_wire::Acked { server: SERVER, up_to: 40 }];
+    let ring = RingRange { epoch: Epoch(1), first: 44, last: 50, acked };
+    rig.hello_with("web", 1, None, vec![ring]);
+    let books = rig.host("web").books;
+    assert_eq!((books.baseline, books.lost, books.outstanding, books.sequence), (40, 3, 7, 50));
+}
+
+#[test]
+fn a_server_that_nobody_knows_does_not_count_the_past_as_lost() {
+    let mut rig = Rig::new(ANY);
+    let acked = vec![hostwatch_wire::Acked { server: ServerId(99), up_to: 86_390 }];
+    let ring = RingRange { epoch: Epoch(1), first: 86_310, last: 86_400, acked };
+    rig.hello_with("web", 1, None, vec![ring]);
+    let books = rig.host("web").books;
+    assert_eq!((books.baseline, books.lost, books.outstanding), (86_390, 0, 10));
+}
+
+#[test]
+fn a_layout_is_known_as_long_as_its_service_is() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    let failed = ServiceReport::without_values("cpu", Status::Failed, "no", 1);
+    let report = Report {
+        seq: 2,
+        oldest_seq: 1,
+        acked: Vec::new(),
+        collected_at_ms: rig.now.wall_ms,
+        revision: None,
+        layouts: Vec::new(),
+        services: vec![failed],
+    };
+    rig.say("web", 1, HostBody::Report(report));
+    assert_eq!(rig.values("web"), [0.0; 0], "a failed service has no series");
+    rig.pass(40 * SECOND);
+    rig.effects();
+    assert_eq!(rig.report("web", 1, 3, 3.0), [], "nothing is asked for");
+    assert_eq!(rig.values("web"), [3.0]);
+}
+
+#[test]
+fn series_leave_the_page_when_they_are_old_or_dropped() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.pass(29 * SECOND);
+    assert_eq!(rig.values("web"), [1.0]);
+    rig.pass(2 * SECOND);
+    assert_eq!(rig.values("web"), [0.0; 0], "three intervals of 10 s were missed");
+    assert_eq!(rig.host("web").state, State::Stale);
+    rig.report("web", 1, 2, 2.0);
+    assert_eq!(rig.values("web"), [2.0]);
+    rig.fleet.apply(inventory("[hosts.web]\n"), timing(), rig.now);
+    rig.effects();
+    assert_eq!(rig.values("web"), [0.0; 0], "the revision dropped the service");
+    rig.report("web", 1, 3, 3.0);
+    assert_eq!(rig.values("web"), [0.0; 0]);
+}
+
+#[test]
+fn two_services_never_show_the_same_series() {
+    let mut rig = Rig::new("[hosts.web]\ntemplates = [\"both\"]\n");
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    let layout = layout("node_load1", MetricType::Gauge);
+    rig.report_with("web", 1, 2, "cpu-again", Vec::new(), layout.id(), &[2.0]);
+    let host = rig.host("web");
+    let hidden: Vec<&[usize]> = host.services.iter().filter_map(|s| s.series.as_ref()).map(|b| &*b.hidden).collect();
+    assert_eq!(hidden, [&[][..], &[0][..]]);
+}
+
+#[test]
+fn acknowledgements_are_cumulative() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 2, 1.0);
+    rig.report("web", 1, 4, 1.0);
+    let mut acks = Vec::new();
+    for _ in 0..30 {
+        rig.pass(SECOND);
+        acks.extend(rig.effects());
+    }
+    let ack = Ack { epoch: Epoch(1), up_to: 2, goodbye: false };
+    assert_eq!(acks, [Effect::Say(id("web"), ServerBody::Ack(ack))]);
+}

@@ -1,0 +1,138 @@
+//! Who is heard: joining, leaving, claiming, and what is refused.
+
+use super::*;
+
+#[test]
+fn a_configured_host_is_expected_joins_and_reports() {
+    let mut rig = Rig::new(WEB);
+    assert_eq!(rig.host("web").state, State::Stale, "not heard of yet");
+    let effects = rig.hello("web", 1);
+    let wanted = rig.host("web").wanted.unwrap();
+    assert_eq!(welcomes(&effects)[0].answers, Some(Epoch(1)));
+    assert_eq!(welcomes(&effects)[0].revision, Some(wanted));
+    assert_eq!(retained(&effects), [("web".to_owned(), wanted)], "it said that it has none");
+    rig.report("web", 1, 1, 0.5);
+    assert_eq!(rig.host("web").state, State::Up);
+    assert_eq!(rig.values("web"), [0.5]);
+    let applied =
+        Applied { revision: wanted, refused: vec![Refusal::new("cpu".parse().unwrap(), "there is no plugin cpu")] };
+    rig.say("web", 1, HostBody::Applied(applied.clone()));
+    assert_eq!(rig.host("web").applied.as_deref(), Some(&applied));
+    let effects = rig.hello_with("web", 1, Some(wanted), Vec::new());
+    assert_eq!(retained(&effects), [], "it has the right one");
+}
+
+#[test]
+fn a_host_that_nobody_configured_is_pending_until_somebody_does() {
+    let mut rig = Rig::new("");
+    let effects = rig.hello("web", 1);
+    assert_eq!(welcomes(&effects)[0].revision, None);
+    assert_eq!(effects.len(), 1, "no key, no subscription: {effects:?}");
+    assert_eq!(rig.host("web").state, State::Pending);
+    rig.report("web", 1, 1, 0.5);
+    assert_eq!(rig.refused("unknown_host"), 1);
+    rig.fleet.apply(inventory(WEB), timing(), rig.now);
+    let effects = rig.effects();
+    assert!(effects.contains(&Effect::Listen(id("web"))), "{effects:?}");
+    assert_eq!(retained(&effects).len(), 1);
+    rig.report("web", 1, 1, 0.5);
+    assert_eq!(rig.host("web").state, State::Up);
+}
+
+#[test]
+fn two_clients_with_one_id_are_a_conflict() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.hello("web", 2);
+    assert_eq!(rig.host("web").state, State::Up, "a restart is none");
+    rig.hello("web", 1);
+    assert_eq!(rig.host("web").state, State::Conflict);
+    for second in 0..100 {
+        rig.pass(SECOND);
+        rig.report("web", 1, second + 1, 0.0);
+    }
+    assert_eq!(rig.host("web").state, State::Up, "one of them has stopped");
+}
+
+#[test]
+fn a_goodbye_is_acknowledged_and_undone_by_a_hello() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    let effects = rig.say("web", 1, HostBody::Goodbye(Goodbye { last_seq: 2 }));
+    let ack = Ack { epoch: Epoch(1), up_to: 1, goodbye: true };
+    assert_eq!(effects, [Effect::Say(id("web"), ServerBody::Ack(ack))]);
+    assert_eq!(rig.host("web").state, State::Left);
+    rig.report("web", 1, 2, 1.0);
+    assert_eq!(rig.host("web").state, State::Left, "it was under way");
+    assert_eq!(rig.host("web").books.outstanding, 0);
+    rig.hello("web", 2);
+    assert_eq!(rig.host("web").state, State::Up);
+}
+
+#[test]
+fn a_host_that_only_matched_is_forgotten() {
+    let mut rig = Rig::new(ANY);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.pass(61 * SECOND);
+    assert_eq!(rig.host("web").state, State::Down);
+    rig.pass(3_600 * SECOND);
+    assert!(rig.directory.host("web").is_none());
+    let effects = rig.effects();
+    assert!(effects.contains(&Effect::Forget(id("web"))) && effects.contains(&Effect::Ignore(id("web"))));
+    assert_eq!(rig.directory.summary().departed.received, 1, "the fleet's counters do not go back");
+}
+
+#[test]
+fn a_host_may_not_claim_what_the_server_sets() {
+    let mut rig = Rig::new(ANY);
+    let claim = |name: &str| (name.to_owned(), ClaimedValue("x".to_owned()));
+    rig.claims = ["role", "instance", "job", "__x", "a b"].map(claim).into();
+    rig.hello("web", 1);
+    assert_eq!(*rig.host("web").labels, Labels::from([("role".to_owned(), "x".to_owned())]));
+    assert_eq!(rig.refused("label"), 4);
+
+    let mut rig = Rig::new("[hosts.web]\nlabels = { role = \"db\", env = \"prod\" }\n");
+    rig.claims = ["role", "rack"].map(claim).into();
+    rig.hello("web", 1);
+    let labels = rig.host("web").labels.clone();
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    assert_eq!([label("role"), label("env"), label("rack")], [Some("db"), Some("prod"), Some("x")]);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_message_it_is_counted_by_reason() {
+    let mut rig = Rig::new("[hosts.web]\ntemplates = [\"linux\"]\n[hosts.db]\ntemplates = [\"linux\"]\n");
+    rig.hello("web", 1);
+    let goodbye = || HostBody::Goodbye(Goodbye { last_seq: 1 });
+    rig.raw("hostwatch:{web}:commands", b"");
+    rig.say_on("hostwatch:{web}:join", "web", 1, goodbye());
+    assert_eq!(rig.refused("wrong_channel"), 2);
+    rig.say_on("hostwatch:{db}:reports", "web", 1, goodbye());
+    assert_eq!(rig.refused("wrong_host"), 1);
+    assert_eq!(rig.host("web").state, State::Up);
+    rig.raw("hostwatch:{web}:reports", &[0xFF, 1, 2]);
+    rig.raw("hostwatch:{web}:reports", b"");
+    assert_eq!(rig.refused("unknown_version"), 2);
+    rig.raw("hostwatch:{web}:reports", &[1, 0xC1]);
+    assert_eq!(rig.refused("malformed"), 1);
+    rig.raw("hostwatch:{web}:reports", &vec![1; (1 << 20) + 1]);
+    assert_eq!(rig.refused("too_long"), 1);
+    rig.say("nobody", 1, goodbye());
+    assert_eq!(rig.refused("unknown_host"), 1);
+    let good = layout("node_load1", MetricType::Gauge);
+    rig.report_with("web", 1, 1, "cpu", vec![good.clone()], good.id(), &[1.0, 2.0]);
+    assert_eq!(rig.refused("values"), 1);
+    for name in ["up", "ALERTS", "hostwatch_host_up", "a b"] {
+        let bad = layout(name, MetricType::Gauge);
+        rig.report_with("web", 1, 1, "cpu", vec![bad.clone()], bad.id(), &[1.0]);
+    }
+    assert_eq!(rig.refused("layout"), 4);
+    assert_eq!(rig.host("web").books.received, 0);
+    rig.report("web", 1, 1, 1.0);
+    rig.hello("db", 2);
+    let other = layout("node_load1", MetricType::Counter);
+    rig.report_with("db", 2, 1, "cpu", vec![other.clone()], other.id(), &[1.0]);
+    assert_eq!(rig.refused("family_type"), 1);
+}

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -28,8 +27,6 @@ pub struct Message {
     pub channel: String,
     /// What was published.
     pub payload: Vec<u8>,
-    /// When it was read from the connection.
-    pub received: Instant,
     _reservation: Reservation,
 }
 
@@ -77,7 +74,7 @@ impl InboxSender {
     pub fn offer(&self, channel: String, payload: Vec<u8>) {
         let bytes = size_of::<Message>() + channel.len() + payload.len();
         let queued = Reservation::of(bytes, &self.held).is_some_and(|reservation| {
-            let message = Message { channel, payload, received: Instant::now(), _reservation: reservation };
+            let message = Message { channel, payload, _reservation: reservation };
             self.sender.try_send(message).is_ok()
         });
         if !queued {

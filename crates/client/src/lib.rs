@@ -4,6 +4,7 @@
 //! link and write files.
 
 mod agent;
+mod arguments;
 mod clock;
 mod config_file;
 mod follower;
@@ -44,6 +45,7 @@ use crate::ring::Ring;
 use crate::state::State;
 use crate::writer::keep_written;
 
+pub use crate::arguments::{Arguments, Command};
 pub use crate::clock::wall_millis;
 pub use crate::once::once;
 pub use crate::pool::MAX_THREADS;

@@ -1,44 +1,17 @@
-//! The command line of hostwatch-client.
+//! The program hostwatch-client: reads its arguments and settings, and does what they ask for.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use hostwatch_client::{
-    DEFAULT_FILE, MAX_THREADS, Settings, Source, Surroundings, health, load, once, run, status_file_of, wall_millis,
+    Arguments, Command, DEFAULT_FILE, MAX_THREADS, Settings, Source, Surroundings, health, load, once, run,
+    status_file_of, wall_millis,
 };
 use hostwatch_daemon::settings::MistakeList;
 use hostwatch_daemon::{ServiceManager, Signals, exit, logging};
-
-/// Runs the services that the hostwatch server hands this host, and reports what they measure.
-///
-/// SIGHUP reads the settings again and puts in force what can be changed while running. SIGTERM stops.
-#[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
-struct Arguments {
-    /// The settings file [default: $HOSTWATCH_CONFIG, else /etc/hostwatch/client.toml if it exists]
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// Checks the settings, prints every mistake and exits: 0 without one, 78 otherwise
-    #[arg(long, conflicts_with = "once")]
-    check: bool,
-    /// Runs every plugin that is on by default once and prints what it measures
-    #[arg(long)]
-    once: bool,
-    /// With --once: runs this plugin instead; may be repeated
-    #[arg(long, value_name = "NAME", requires = "once")]
-    plugin: Vec<String>,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Exits with 0 if the running client is well, else with 1 and a sentence; Redis need not be there
-    Health,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -3,6 +3,7 @@
 //! One task owns the fleet (`ingest`), one speaks to Redis on its behalf (`outbox`), and readers look at snapshots
 //! (`directory`). Tasks meet only at bounded queues.
 
+mod arguments;
 mod clock;
 mod directory;
 mod fleet;
@@ -18,7 +19,7 @@ mod page;
 mod settings;
 mod state;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+pub use arguments::Arguments;
 pub use load::{Configuration, load};
 pub use settings::Settings;
 
@@ -266,10 +268,4 @@ async fn follow_link(mut state: watch::Receiver<LinkState>, manager: ServiceMana
 async fn end_well(future: impl Future<Output = ()>) -> anyhow::Result<()> {
     future.await;
     Ok(())
-}
-
-/// Where `server.toml` stands unless `--config` says otherwise.
-#[must_use]
-pub fn default_file() -> &'static Path {
-    Path::new("/etc/hostwatch/server.toml")
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// What a crate may depend on, of ours, outside its tests.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("hostwatch-wire", &[]),
     ("hostwatch-daemon", &[]),
     ("hostwatch-testkit", &[]),
+    ("hostwatch-rules", &[]),
     ("hostwatch-bus", &["hostwatch-wire"]),
     ("hostwatch-plugins", &["hostwatch-wire"]),
     ("hostwatch-client", &["hostwatch-wire", "hostwatch-bus", "hostwatch-plugins", "hostwatch-daemon"]),
-    ("hostwatch-server", &["hostwatch-wire", "hostwatch-bus", "hostwatch-daemon"]),
+    ("hostwatch-server", &["hostwatch-wire", "hostwatch-bus", "hostwatch-daemon", "hostwatch-rules"]),
     ("hostwatch-tests", &[]),
     ("xtask", &["hostwatch-testkit"]),
 ];

@@ -159,7 +159,11 @@ fn acknowledgements_are_cumulative() {
     rig.report("web", 1, 2, 1.0);
     rig.report("web", 1, 4, 1.0);
     let mut acks = Vec::new();
-    for _ in 0..30 {
+    for second in 0..30 {
+        if second == 15 {
+            // A host that is silent for three heartbeats is not acknowledged.
+            acks.extend(rig.report("web", 1, 5, 1.0));
+        }
         rig.pass(SECOND);
         acks.extend(rig.effects());
     }

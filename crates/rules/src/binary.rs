@@ -292,6 +292,14 @@ impl Match {
         }
         Ok(())
     }
+
+    /// The slots that one result is made of: one series of the many, and those that could be the one.
+    pub(crate) fn sources(&self, out: usize) -> (usize, Vec<usize>) {
+        let group = &self.groups[self.groups.partition_point(|group| group.out <= out) - 1];
+        let (index, variant) = ((out - group.out) / group.variants, (out - group.out) % group.variants);
+        let ones = group.ones.iter().filter(|(_, of)| *of == variant).map(|(slot, _)| *slot);
+        (group.manys[index], ones.collect())
+    }
 }
 
 fn with_included(labels: &Labels, include: &[String], from: &Labels) -> Labels {
@@ -324,6 +332,11 @@ impl Set {
         }
         let groups = groups(matching, labels, left.clone(), right.clone());
         (Self { operator, left, right, groups }, results)
+    }
+
+    /// The slot that one result is taken from.
+    pub(crate) fn source(&self, out: usize) -> usize {
+        if out < self.left.len() { self.left.start + out } else { self.right.start + out - self.left.len() }
     }
 
     pub(crate) fn evaluate(&self, inputs: &[Option<f64>], out: &mut [Option<f64>]) {

@@ -10,7 +10,7 @@ use crate::sample::{STALE, Sample, is_stale};
 pub const MAX_ROWS: usize = 65_536;
 
 /// Stands where a column has no sample in a row. A NaN with a payload like [`STALE`]; no arithmetic makes one.
-const MISSING: f64 = f64::from_bits(0x7ff0_0000_0000_0003);
+pub const MISSING: f64 = f64::from_bits(0x7ff0_0000_0000_0003);
 
 /// The recent rows of one service of one host.
 #[derive(Clone, Debug)]

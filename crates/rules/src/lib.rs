@@ -12,6 +12,7 @@ mod function;
 mod history;
 mod labels;
 mod locate;
+mod outcome;
 mod plan;
 mod range;
 mod sample;
@@ -19,8 +20,9 @@ mod token;
 
 pub use error::{EvaluationError, ParseError};
 pub use expression::{Expression, LOOKBACK, Selector, ValueType};
-pub use history::{History, MAX_ROWS};
+pub use history::{History, MAX_ROWS, MISSING};
 pub use labels::Labels;
+pub use outcome::{Outcome, Outcomes};
 pub use plan::{MAX_SLOTS, Plan, PlanKey, Scratch};
 pub use sample::{STALE, Sample, Samples, is_stale};
 pub use token::{MAX_LENGTH, MAX_OPERATORS};

@@ -8,6 +8,7 @@ use crate::binary::{Match, Operator, Set};
 use crate::error::EvaluationError;
 use crate::function::{Aggregation, MapFunction, RangeFunction};
 use crate::labels::Labels;
+use crate::outcome::Outcomes;
 use crate::range::Window;
 use crate::sample::{Sample, Samples, is_stale};
 
@@ -38,7 +39,7 @@ pub struct PlanKey<K> {
 /// Room for evaluations, of one plan or of many after each other; what it grew to is used again.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    slots: Vec<Option<f64>>,
+    pub(crate) slots: Vec<Option<f64>>,
     samples: Vec<Sample>,
     values: Vec<f64>,
 }
@@ -97,18 +98,18 @@ impl<K: Copy> Plan<K> {
         &self.keys
     }
 
-    /// What the expression is at a time (milliseconds since the Unix epoch): slots of [`labels`](Self::labels) with
-    /// their values. A sample older than `lookback` is not the newest of a series, but none.
+    /// What the expression is at a time (milliseconds since the Unix epoch). A sample older than `lookback` is not the newest
+    /// of a series, but none.
     ///
     /// # Errors
     /// When what is there cannot be matched, or would have the same labels twice.
-    pub fn evaluate<'s, S: Samples<K>>(
-        &self,
+    pub fn evaluate<'a>(
+        &'a self,
         at_ms: i64,
         lookback: Duration,
-        samples: &S,
-        scratch: &'s mut Scratch,
-    ) -> Result<impl Iterator<Item = (usize, f64)> + use<'s, K, S>, EvaluationError> {
+        samples: &impl Samples<K>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Outcomes<'a, K>, EvaluationError> {
         if self.is_too_large {
             return Err(EvaluationError::TooLarge);
         }
@@ -125,8 +126,7 @@ impl<K: Copy> Plan<K> {
                 }
             }
         }
-        let results = scratch.slots[self.result.clone()].iter().enumerate();
-        Ok(results.filter_map(|(slot, value)| Some((slot, (*value)?))))
+        Ok(Outcomes { plan: self, slots: &scratch.slots })
     }
 }
 

@@ -19,6 +19,12 @@ impl Mistakes {
         self.0.borrow_mut().push((place.clone(), what));
     }
 
+    /// Adds a mistake that `excerpt` shows: lines that stand indented below it, such as an expression and a caret.
+    pub fn add_excerpt(&self, place: &Place, what: impl fmt::Display, excerpt: &str) {
+        let excerpt = excerpt.lines().map(|line| format!("\n    {line}")).collect::<String>();
+        self.0.borrow_mut().push((place.clone(), format!("{what}{excerpt}")));
+    }
+
     /// Adds a mistake that concerns `file` as a whole, such as that it cannot be read.
     pub fn add_file(&self, file: &Path, what: impl fmt::Display) {
         self.add(&Place::line_of_file(file.into(), 0), what);
@@ -43,14 +49,15 @@ impl Mistakes {
     }
 }
 
-/// All mistakes of one run, at least one. Displays as one line each: `FILE:LINE: KEY: what is wrong and what is allowed`.
+/// All mistakes of one run, at least one. Displays as one line each, `FILE:LINE: KEY: what is wrong and what is allowed`,
+/// and below some an excerpt, indented.
 #[derive(Debug)]
 pub struct MistakeList {
     lines: Vec<String>,
 }
 
 impl MistakeList {
-    /// The mistakes, one line each, sorted by file and line.
+    /// The mistakes, one line each apart from excerpts, sorted by file and line.
     pub fn lines(&self) -> impl ExactSizeIterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }

@@ -5,6 +5,8 @@
 //! `eventually`, and has `prometheus` in its name when it needs Prometheus.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod client_cli;
 #[cfg(test)]
 mod config_files;

@@ -20,7 +20,8 @@ pub(crate) fn run(quick: bool) -> ExitCode {
     let mut tally = Tally::default();
     let mut programs = vec!["curl", "redis-server", "redis-cli"];
     if !quick {
-        programs.extend(["prometheus", "promtool"]);
+        let parser = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
+        programs.extend(["prometheus", "promtool", parser]);
     }
     if let Err(error) = install(&programs) {
         eprintln!("cargo xtask test: {error:#}");

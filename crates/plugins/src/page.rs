@@ -1,13 +1,13 @@
 //! Samples as a page of Prometheus's text format 0.0.4, for people who ask a client what it would report.
 
 use hostwatch_wire::Layout;
-use hostwatch_wire::text::{write_header, write_series, write_value};
+use hostwatch_wire::text::{Format, write_series, write_value};
 
 /// Appends every family of `layout` with `values`, of which there is one for each series.
 pub fn write_text(layout: &Layout, values: &[f64], page: &mut Vec<u8>) {
     let mut values = values.iter();
     for family in &layout.families {
-        write_header(page, &family.name, family.kind.text_format_name(), &family.help);
+        Format::Text.write_header(page, &family.name, family.kind, &family.help);
         for (series, value) in family.series.iter().zip(&mut values) {
             if write_series(page, family, series) {
                 page.push(b'}');

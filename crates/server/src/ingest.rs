@@ -17,6 +17,7 @@ use tracing::{error, info};
 use crate::clock::Now;
 use crate::fleet::{Fleet, FoundKey, Saved, Timing};
 use crate::inventory::Inventory;
+use crate::judge::Feed;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
@@ -45,6 +46,8 @@ pub(crate) struct Ingest {
     pub inbox_sender: InboxSender,
     /// Where the fleet's effects go.
     pub outbox: Outbox,
+    /// Where the judge is told what the fleet does.
+    pub feed: Feed,
     /// To read the configuration keys, and to follow its state.
     pub link: Link,
     /// The names of keys and channels.
@@ -142,9 +145,12 @@ impl Ingest {
     }
 
     /// After each event: readers see it, and its effects are on their way.
-    fn settle(&self, fleet: &mut Fleet) {
+    fn settle(&mut self, fleet: &mut Fleet) {
         fleet.publish();
         self.outbox.put(fleet.take_effects());
+        self.feed.tell(fleet.take_observations());
+        self.metrics.judge_waiting.set(self.feed.waiting() as i64);
+        raise(&self.metrics.judge_dropped, self.feed.dropped());
         self.metrics.inbox_messages.set(self.inbox.len() as i64);
         raise(&self.metrics.inbox_dropped, self.inbox_sender.dropped());
     }

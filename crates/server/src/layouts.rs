@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
+use hostwatch_rules::Labels;
 use hostwatch_wire::{EncodedLayout, InvalidLayout, LayoutId, MetricType, text};
 
 /// Every layout that some host uses.
@@ -162,9 +163,61 @@ impl PreparedLayout {
 }
 
 impl PreparedFamily {
+    /// The labels of each series, `__name__` among them, in the order of the values. They are made when they are asked for:
+    /// most series are never looked at.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Labels> {
+        self.series_texts().map(|text| parse_series(&String::from_utf8_lossy(text)))
+    }
+
     /// `name{a="b",` of each series, in the order of the values.
     pub(crate) fn series_texts(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+    }
+}
+
+/// Reads what [`text::write_series`] wrote: `name{a="b",c="d",`.
+fn parse_series(text: &str) -> Labels {
+    let (name, mut rest) = text.split_once('{').unwrap_or((text, ""));
+    let mut pairs = vec![("__name__".to_owned(), name.to_owned())];
+    while let Some((label, quoted)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut characters = quoted.chars();
+        loop {
+            match characters.next() {
+                None | Some('"') => break,
+                Some('\\') => {
+                    value.extend(characters.next().map(|escaped| if escaped == 'n' { '\n' } else { escaped }))
+                }
+                Some(character) => value.push(character),
+            }
+        }
+        pairs.push((label.to_owned(), value));
+        rest = characters.as_str().trim_start_matches(',');
+    }
+    Labels::new(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use hostwatch_wire::{Family, Label, Layout, Series, Suffix};
+
+    use super::*;
+
+    #[test]
+    fn labels_are_read_back_from_the_text() {
+        let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
+        let series = |labels| Series { suffix: Suffix::None, labels };
+        let odd = "C:\\a\n\"b\",x=\"";
+        let family = Family {
+            name: "node_x".to_owned(),
+            kind: MetricType::Gauge,
+            help: String::new(),
+            series: vec![series(Vec::new()), series(vec![label("a", odd), label("b", ""), label("c", "{},=")])],
+        };
+        let prepared = Layouts::default().intern(&EncodedLayout::new(&Layout { families: vec![family] })).unwrap();
+        let labels: Vec<Labels> = prepared.families()[0].labels().collect();
+        assert_eq!(labels[0], Labels::new([("__name__", "node_x")]));
+        assert_eq!(labels[1], Labels::new([("__name__", "node_x"), ("a", odd), ("b", ""), ("c", "{},=")]));
     }
 }

@@ -3,6 +3,7 @@
 //! One task owns the fleet (`ingest`), one speaks to Redis on its behalf (`outbox`), and readers look at snapshots
 //! (`directory`). Tasks meet only at bounded queues.
 
+mod annotations;
 mod arguments;
 mod clock;
 mod directory;
@@ -10,6 +11,7 @@ mod fleet;
 mod http;
 mod ingest;
 mod inventory;
+mod judge;
 mod keys;
 mod layouts;
 mod load;
@@ -40,6 +42,7 @@ use clock::Now;
 use directory::Directory;
 use fleet::{Fleet, Identity};
 use ingest::{Ingest, Reload};
+use judge::{Board, Judge, JudgeTask};
 use metrics::Metrics;
 use outbox::Outbox;
 use page::Page;
@@ -91,6 +94,7 @@ pub async fn run(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let Configuration { settings, inventory } = configuration;
+    inventory.warnings().iter().for_each(|warning| warn!("{warning}"));
     let state = StateDirectory::open(&settings.state_directory)?;
     let identity = Identity { server: state.server_id()?, life: Life(rand::random()) };
     let metrics = Metrics::new()?;
@@ -114,8 +118,13 @@ pub async fn run(
     let _ = link.psubscribe(&names.join_pattern()).await;
     let _ = link.subscribe(&fleet.known_hosts().map(|host| names.reports(host)).collect::<Vec<_>>()).await;
     let outbox = Outbox::new(names.clone(), identity, metrics.clone());
-    let page = Page { directory, metrics: metrics.clone(), job: settings.web.job.as_str().into() };
-    let app = http::App::new(page, link.state(), outbox.clone());
+    let job: Arc<str> = settings.web.job.as_str().into();
+    let board = Arc::new(Board::default());
+    let judge =
+        Judge::new(Arc::clone(&board), Arc::clone(&directory), Arc::clone(&job), state.load_alerts()?, Now::read());
+    let (feed, observations) = judge::feed();
+    let page = Page { directory, board, metrics: metrics.clone(), job };
+    let app = http::App::new(page, settings.web.external_url.clone(), link.state(), outbox.clone());
     let (reloads_sender, reloads) = mpsc::channel(1);
 
     let shutdown = Shutdown::new();
@@ -132,8 +141,19 @@ pub async fn run(
         let _last = link_shutdown.drop_guard();
         carrying.await
     });
-    let ingest =
-        Ingest { inbox, inbox_sender, outbox, link: link.clone(), names, reloads, state, metrics: metrics.clone() };
+    let judging = JudgeTask { feed: observations, state: state.clone() };
+    tasks.spawn("judge", judging.run(judge, watchdog.pulse("judge", SILENCE), shutdown.clone()));
+    let ingest = Ingest {
+        inbox,
+        inbox_sender,
+        outbox,
+        feed,
+        link: link.clone(),
+        names,
+        reloads,
+        state,
+        metrics: metrics.clone(),
+    };
     tasks.spawn("ingest", ingest.run(fleet, watchdog.pulse("ingest", SILENCE), shutdown.clone()));
     for listener in listeners {
         let address = listener.local_addr()?;
@@ -185,6 +205,7 @@ impl Reloader {
         match self.source.load() {
             Ok(Configuration { settings, inventory }) => {
                 warn_of_restart(&self.settings, &settings);
+                inventory.warnings().iter().for_each(|warning| warn!("{warning}"));
                 let (done, applied_now) = oneshot::channel();
                 let reload = Reload { inventory, timing: settings.timing.clone(), done };
                 if self.reloads.send(reload).await.is_ok() && applied_now.await.is_ok() {
@@ -218,6 +239,7 @@ fn warn_of_restart(in_force: &Settings, read: &Settings) {
         ("redis.prefix", in_force.redis.names != read.redis.names),
         ("web.listen_address", in_force.web.listen_address != read.web.listen_address),
         ("web.job", in_force.web.job != read.web.job),
+        ("web.external_url", in_force.web.external_url != read.web.external_url),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         warn!("{key} has changed, which takes effect at the next restart");

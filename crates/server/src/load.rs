@@ -40,6 +40,7 @@ fn check(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes
         hosts: read_all(directory, &settings.inventory.hosts, mistakes),
         templates: read_all(directory, &settings.inventory.templates, mistakes),
         services: read_all(directory, &settings.inventory.services, mistakes),
+        rules: read_all(directory, &settings.inventory.rules, mistakes),
     };
     let inventory = Inventory::read(&sources, mistakes);
     Configuration { settings, inventory }

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
         Err(mistakes) => return refuse(&mistakes),
     };
     if arguments.check {
+        for warning in configuration.inventory.warnings() {
+            // Nobody is left to tell when stderr is gone.
+            let _ = writeln!(io::stderr(), "warning: {warning}");
+        }
         return ExitCode::SUCCESS;
     }
     logging::init();

@@ -24,6 +24,10 @@ pub(crate) struct Metrics {
     pub inbox_messages: IntGauge,
     /// Messages that found the inbox full.
     pub inbox_dropped: IntCounter,
+    /// Reports that wait to be judged.
+    pub judge_waiting: IntGauge,
+    /// Reports that the judge had no room for.
+    pub judge_dropped: IntCounter,
     /// Configuration keys that are not yet written or deleted as they should be.
     pub outbox_keys: IntGauge,
     /// Messages to hosts that found the outbox full, or Redis away.
@@ -81,6 +85,12 @@ impl Metrics {
                 &registry,
                 "hostwatch_inbox_dropped_total",
                 "Messages from hosts that found the inbox full.",
+            )?,
+            judge_waiting: gauge(&registry, "hostwatch_judge_reports", "Reports that wait to be judged.")?,
+            judge_dropped: counter(
+                &registry,
+                "hostwatch_judge_reports_dropped_total",
+                "Reports that were not judged because too many waited.",
             )?,
             outbox_keys: gauge(
                 &registry,

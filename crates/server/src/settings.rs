@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::Uri;
 use hostwatch_bus::Address;
 use hostwatch_daemon::settings::{Document, Environment, Located, Mistakes, SecretSource, Table};
 use hostwatch_wire::Names;
@@ -48,6 +49,8 @@ pub struct Web {
     pub listen_address: Vec<SocketAddr>,
     /// The `job` label of every host's series.
     pub job: String,
+    /// Where others reach this server; by default where they ask.
+    pub external_url: Option<Uri>,
 }
 
 /// `[inventory]`: files and globs, relative to `server.toml`.
@@ -59,6 +62,8 @@ pub struct InventoryFiles {
     pub templates: Vec<Located<String>>,
     /// Files with `[services.NAME]`.
     pub services: Vec<Located<String>>,
+    /// Files with `[rules.NAME]`.
+    pub rules: Vec<Located<String>>,
 }
 
 impl Settings {
@@ -112,7 +117,8 @@ fn read_redis(table: Option<Table<'_>>) -> Redis {
 }
 
 fn read_web(table: Option<Table<'_>>) -> Web {
-    let mut web = Web { listen_address: vec![SocketAddr::from(([127, 0, 0, 1], 10_120))], job: "node".to_owned() };
+    let listen_address = vec![SocketAddr::from(([127, 0, 0, 1], 10_120))];
+    let mut web = Web { listen_address, job: "node".to_owned(), external_url: None };
     let Some(mut table) = table else { return web };
     if let Some(addresses) = table.strings("listen_address") {
         if addresses.value.is_empty() {
@@ -131,8 +137,23 @@ fn read_web(table: Option<Table<'_>>) -> Web {
         }
         web.job = job.value;
     }
+    if let Some(url) = table.string("external_url") {
+        match url.value.parse::<Uri>() {
+            Ok(parsed) if is_external(&parsed) => web.external_url = Some(parsed),
+            _ => table.mistakes().add(
+                &url.place,
+                format_args!("{:?} is not an address; write one such as \"https://monitor.example.net\"", url.value),
+            ),
+        }
+    }
     table.finish();
     web
+}
+
+/// Prometheus takes a scheme, a host and a path from it, and nothing else.
+fn is_external(url: &Uri) -> bool {
+    let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    plain && matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none()
 }
 
 fn read_inventory(table: Option<Table<'_>>, root: &Table<'_>) -> InventoryFiles {
@@ -144,11 +165,15 @@ fn read_inventory(table: Option<Table<'_>>, root: &Table<'_>) -> InventoryFiles 
         hosts: default(&["hosts.toml", "hosts.d/*.toml"]),
         templates: default(&["templates.toml"]),
         services: default(&["services/*.toml"]),
+        rules: default(&["rules/*.toml"]),
     };
     let Some(mut table) = table else { return files };
-    for (key, patterns) in
-        [("hosts", &mut files.hosts), ("templates", &mut files.templates), ("services", &mut files.services)]
-    {
+    for (key, patterns) in [
+        ("hosts", &mut files.hosts),
+        ("templates", &mut files.templates),
+        ("services", &mut files.services),
+        ("rules", &mut files.rules),
+    ] {
         if let Some(list) = table.strings(key) {
             *patterns = list.value;
         }

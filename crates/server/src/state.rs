@@ -1,4 +1,4 @@
-//! The state directory: the server's lasting identity, and the fleet as it was.
+//! The state directory: the server's lasting identity, and the fleet and its alerts as they were.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use hostwatch_daemon::files;
 use hostwatch_wire::ServerId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
 use crate::fleet::Saved;
+use crate::judge::SavedAlerts;
 
-/// The first byte of the saved fleet: a later format has another one.
+/// The first byte of a saved file: a later format has another one.
 const FORMAT: u8 = 1;
 
 /// What survives the server, and where.
@@ -54,20 +57,7 @@ impl StateDirectory {
     /// # Errors
     /// When there is a file that cannot be read: it would be overwritten.
     pub(crate) fn load_fleet(&self) -> anyhow::Result<Saved> {
-        let file = self.fleet_file();
-        let bytes = match std::fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                info!("there is no {} yet: starting with an empty fleet", file.display());
-                return Ok(Saved::default());
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
-        };
-        let saved = bytes.strip_prefix(&[FORMAT]).and_then(|body| rmp_serde::from_slice(body).ok());
-        Ok(saved.unwrap_or_else(|| {
-            set_aside(&file);
-            Saved::default()
-        }))
+        self.load("fleet.state")
     }
 
     /// Writes the fleet. It waits for the disk.
@@ -75,14 +65,47 @@ impl StateDirectory {
     /// # Errors
     /// When it cannot be written; what was there before is then still there.
     pub(crate) fn save_fleet(&self, saved: &Saved) -> anyhow::Result<()> {
-        let mut bytes = vec![FORMAT];
-        rmp_serde::encode::write_named(&mut bytes, saved).context("cannot encode the fleet")?;
-        let file = self.fleet_file();
-        files::write_atomically(&file, &bytes).with_context(|| format!("cannot write {}", file.display()))
+        self.save("fleet.state", saved)
     }
 
-    fn fleet_file(&self) -> PathBuf {
-        self.path.join("fleet.state")
+    /// The alerts as they were saved; none at the first start. A damaged file is set aside.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read: it would be overwritten.
+    pub(crate) fn load_alerts(&self) -> anyhow::Result<SavedAlerts> {
+        self.load("alerts.state")
+    }
+
+    /// Writes the alerts. It waits for the disk.
+    ///
+    /// # Errors
+    /// When they cannot be written; what was there before is then still there.
+    pub(crate) fn save_alerts(&self, saved: &SavedAlerts) -> anyhow::Result<()> {
+        self.save("alerts.state", saved)
+    }
+
+    fn load<T: DeserializeOwned + Default>(&self, name: &str) -> anyhow::Result<T> {
+        let file = self.path.join(name);
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                info!("there is no {} yet: starting without", file.display());
+                return Ok(T::default());
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        let saved = bytes.strip_prefix(&[FORMAT]).and_then(|body| rmp_serde::from_slice(body).ok());
+        Ok(saved.unwrap_or_else(|| {
+            set_aside(&file);
+            T::default()
+        }))
+    }
+
+    fn save(&self, name: &str, saved: &impl Serialize) -> anyhow::Result<()> {
+        let mut bytes = vec![FORMAT];
+        rmp_serde::encode::write_named(&mut bytes, saved).with_context(|| format!("cannot encode {name}"))?;
+        let file = self.path.join(name);
+        files::write_atomically(&file, &bytes).with_context(|| format!("cannot write {}", file.display()))
     }
 }
 

@@ -30,7 +30,15 @@ static AGENT: LazyLock<Agent> = LazyLock::new(|| {
 /// # Errors
 /// When no whole answer came within 10 s, or its body is not UTF-8. A status of 4xx or 5xx is no error.
 pub fn get(url: &str) -> Result<(u16, String)> {
-    let mut response = AGENT.get(url).call().with_context(|| format!("GET {url}"))?;
+    get_as(url, "*/*")
+}
+
+/// GETs a URL in one of the formats of an `Accept` header.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_as(url: &str, accept: &str) -> Result<(u16, String)> {
+    let mut response = AGENT.get(url).header("Accept", accept).call().with_context(|| format!("GET {url}"))?;
     let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_string();
     Ok((response.status().as_u16(), body.with_context(|| format!("GET {url}: body"))?))
 }

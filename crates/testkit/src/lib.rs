@@ -18,7 +18,7 @@ mod server;
 
 pub use client::{Client, ClientSetup};
 pub use eventually::{eventually, eventually_every};
-pub use http::get;
+pub use http::{get, get_as};
 pub use page::{Family, Labels, Page, PageError, Sample};
 pub use ports::free_port;
 pub use process::{Process, Signal};

@@ -105,6 +105,7 @@ pub fn package_of(program: &str) -> &str {
     match program {
         "redis-cli" => "redis-tools",
         "promtool" => "prometheus",
+        "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py" => "python3-prometheus-client",
         "setpriv" => "util-linux",
         same => same,
     }

@@ -38,6 +38,12 @@ impl MetricType {
         }
     }
 
+    /// The word that OpenMetrics uses.
+    #[must_use]
+    pub fn open_metrics_name(self) -> &'static str {
+        if self == Self::Unknown { "unknown" } else { self.text_format_name() }
+    }
+
     /// What the names of this type's series may end with, beside the family's name.
     #[must_use]
     pub fn suffixes(self) -> &'static [Suffix] {

@@ -1,22 +1,91 @@
-//! Prometheus text format 0.0.4: what a series looks like on a page, for everybody who writes one.
-//! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! Prometheus text format 0.0.4 and OpenMetrics 1.0: what a series looks like on a page, for everybody who writes one.
+//! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
-use crate::{Family, Series};
+use crate::{Family, MetricType, Series};
 
-/// The `Content-Type` of a page in this format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The formats of a page. Their samples are the same but for the numbers in `le` and `quantile`; their headers differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
 
-/// Appends the `# HELP` and `# TYPE` lines of a family.
-pub fn write_header(page: &mut Vec<u8>, name: &str, kind: &str, help: &str) {
-    page.extend_from_slice(b"# HELP ");
-    page.extend_from_slice(name.as_bytes());
-    page.push(b' ');
-    write_escaped(page, help, |_| false);
-    page.extend_from_slice(b"\n# TYPE ");
-    page.extend_from_slice(name.as_bytes());
-    page.push(b' ');
-    page.extend_from_slice(kind.as_bytes());
-    page.push(b'\n');
+impl Format {
+    /// The `Content-Type` of a page.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// The name of the family that a family called `name` in the text format is here: OpenMetrics has a counter's `_total`
+    /// in its samples only.
+    #[must_use]
+    pub fn family_name(self, name: &str, kind: MetricType) -> &str {
+        match self {
+            Self::OpenMetrics if kind == MetricType::Counter => name.strip_suffix("_total").unwrap_or(name),
+            _ => name,
+        }
+    }
+
+    /// Appends the lines that say what a family is. `name` is that of the text format; a counter that OpenMetrics cannot
+    /// call one, for want of `_total`, is of an unknown type there.
+    pub fn write_header(self, page: &mut Vec<u8>, name: &str, kind: MetricType, help: &str) {
+        let kind = match self {
+            Self::OpenMetrics if kind == MetricType::Counter && !name.ends_with("_total") => MetricType::Unknown,
+            _ => kind,
+        };
+        let (name, kind) = (
+            self.family_name(name, kind),
+            match self {
+                Self::Text => kind.text_format_name(),
+                Self::OpenMetrics => kind.open_metrics_name(),
+            },
+        );
+        page.extend_from_slice(b"# HELP ");
+        page.extend_from_slice(name.as_bytes());
+        page.push(b' ');
+        write_escaped(page, help, |byte| byte == b'"' && self == Self::OpenMetrics);
+        page.extend_from_slice(b"\n# TYPE ");
+        page.extend_from_slice(name.as_bytes());
+        page.push(b' ');
+        page.extend_from_slice(kind.as_bytes());
+        page.push(b'\n');
+    }
+
+    /// Appends what ends a page.
+    pub fn write_end(self, page: &mut Vec<u8>) {
+        if self == Self::OpenMetrics {
+            page.extend_from_slice(b"# EOF\n");
+        }
+    }
+
+    /// Appends a series of a family of type `kind` as [`write_series`] wrote it. OpenMetrics wants whole numbers in `le` and
+    /// `quantile` to have a fraction: `1.0`.
+    pub fn write_ready_series(self, page: &mut Vec<u8>, kind: MetricType, series: &[u8]) {
+        let label = match (self, kind) {
+            (Self::OpenMetrics, MetricType::Histogram) => &b"le=\""[..],
+            (Self::OpenMetrics, MetricType::Summary) => &b"quantile=\""[..],
+            _ => return page.extend_from_slice(series),
+        };
+        // The braces and commas of the series stand before a label's name, whatever other values hold.
+        let begins = |at: usize| at > 0 && matches!(series[at - 1], b'{' | b',') && series[at..].starts_with(label);
+        let value = (0..series.len()).find(|at| begins(*at)).map(|at| at + label.len());
+        let digits = value.map_or(0, |value| series[value..].iter().take_while(|byte| byte.is_ascii_digit()).count());
+        match value {
+            Some(value) if digits > 0 && series.get(value + digits) == Some(&b'"') => {
+                page.extend_from_slice(&series[..value + digits]);
+                page.extend_from_slice(b".0");
+                page.extend_from_slice(&series[value + digits..]);
+            }
+            _ => page.extend_from_slice(series),
+        }
+    }
 }
 
 /// Appends the name of a series with its labels and an open brace, `name{a="b"`, so that more labels can follow.
@@ -99,7 +168,37 @@ mod tests {
         write_label(&mut page, "path", "C:\\a\n\"b\"");
         assert_eq!(String::from_utf8(page).unwrap(), r#"path="C:\\a\n\"b\"""#);
         let mut page = Vec::new();
-        write_header(&mut page, "x", "gauge", "a \"b\"\nc\\d");
+        Format::Text.write_header(&mut page, "x", MetricType::Gauge, "a \"b\"\nc\\d");
         assert_eq!(String::from_utf8(page).unwrap(), "# HELP x a \"b\"\\nc\\\\d\n# TYPE x gauge\n");
+    }
+
+    fn header(name: &str, kind: MetricType) -> String {
+        let mut page = Vec::new();
+        Format::OpenMetrics.write_header(&mut page, name, kind, "\"Help\".");
+        String::from_utf8(page).unwrap()
+    }
+
+    #[test]
+    fn headers_of_open_metrics() {
+        assert_eq!(header("a_total", MetricType::Counter), "# HELP a \\\"Help\\\".\n# TYPE a counter\n");
+        assert_eq!(header("a", MetricType::Counter), "# HELP a \\\"Help\\\".\n# TYPE a unknown\n");
+        assert_eq!(header("a_total", MetricType::Unknown), "# HELP a_total \\\"Help\\\".\n# TYPE a_total unknown\n");
+    }
+
+    #[test]
+    fn buckets_of_open_metrics() {
+        let bucket = |kind, series: &str| {
+            let mut page = Vec::new();
+            Format::OpenMetrics.write_ready_series(&mut page, kind, series.as_bytes());
+            String::from_utf8(page).unwrap()
+        };
+        use MetricType::{Gauge, Histogram, Summary};
+        assert_eq!(bucket(Histogram, "h_bucket{le=\"1\","), "h_bucket{le=\"1.0\",");
+        assert_eq!(bucket(Histogram, "h_bucket{a=\"b\",le=\"10\","), "h_bucket{a=\"b\",le=\"10.0\",");
+        assert_eq!(bucket(Histogram, "h_bucket{le=\"0.5\","), "h_bucket{le=\"0.5\",");
+        assert_eq!(bucket(Histogram, "h_bucket{le=\"+Inf\","), "h_bucket{le=\"+Inf\",");
+        assert_eq!(bucket(Summary, "s{quantile=\"1\","), "s{quantile=\"1.0\",");
+        assert_eq!(bucket(Gauge, "g{le=\"1\","), "g{le=\"1\",");
+        assert_eq!(bucket(Histogram, "h_sum{"), "h_sum{");
     }
 }

@@ -9,6 +9,7 @@ use super::life::State;
 use super::{Effect, Fleet, MAX_HOSTS, Timing};
 use crate::clock::Now;
 use crate::inventory::{Inventory, Labels};
+use crate::judge::Observation;
 
 /// The largest number that the wire carries.
 const MAX_NUMBER: u64 = 1 << 53;
@@ -110,6 +111,7 @@ impl Fleet {
         self.timing = timing;
         let watched = self.hosts.values().map(|host| (&host.id, &*host.claimed, host.origin, host.plan.as_deref()));
         let changes = difference(watched, &inventory);
+        self.observations.push(Observation::Rules(inventory.fleet_rules().to_vec()));
         self.inventory = inventory;
         let (mut added, mut removed, mut configured) = (0, 0, 0);
         for (id, change) in changes {

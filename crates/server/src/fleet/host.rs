@@ -14,6 +14,7 @@ use super::tracking::{Arrival, Track};
 use crate::clock::Now;
 use crate::directory::{Books, Entry, SeriesBlock, Service, Snapshot};
 use crate::inventory::{Labels, Origin, Plan};
+use crate::judge::{HostFacts, Observation};
 use crate::layouts::PreparedLayout;
 
 /// So many epochs of a host have books; what happens to older ones is in the totals.
@@ -60,6 +61,8 @@ pub(super) struct Host {
     /// When this host was last asked to say hello.
     pub(super) asked: Option<Instant>,
     pub(super) next_ack: Instant,
+    /// What the judge was told last.
+    pub(super) observed: Option<HostFacts>,
     /// Whether readers see the host as it was.
     pub(super) dirty: bool,
     pub(super) entry: Arc<Entry>,
@@ -154,6 +157,7 @@ impl Host {
             tracks: Vec::new(),
             retired: Totals::default(),
             before: Totals::default(),
+            observed: None,
             dirty: false,
             parked: Parked::default(),
             skew: None,
@@ -323,6 +327,20 @@ impl Host {
         totals.received = totals.received.saturating_sub(self.before.received);
         totals.lost = totals.lost.saturating_sub(self.before.lost);
         totals
+    }
+
+    /// What the judge has to hear, if it is another than before.
+    pub(super) fn observe(&mut self) -> Option<Observation> {
+        let facts = HostFacts {
+            state: self.pulse.state(),
+            labels: Arc::clone(&self.labels),
+            plan: Arc::clone(self.plan.as_ref()?),
+        };
+        if self.observed.as_ref().is_some_and(|observed| observed.is_same(&facts)) {
+            return None;
+        }
+        self.observed = Some(facts.clone());
+        Some(Observation::Changed(self.id.clone(), facts))
     }
 
     /// Shows readers the host as it is now.

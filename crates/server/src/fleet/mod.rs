@@ -33,6 +33,7 @@ pub(crate) use saved::Saved;
 use crate::clock::Now;
 use crate::directory::{Directory, Summary};
 use crate::inventory::Inventory;
+use crate::judge::Observation;
 use crate::layouts::Layouts;
 use host::Host;
 
@@ -93,6 +94,7 @@ pub(crate) struct Fleet {
     /// Since when reports can reach us; none while the link is away.
     connected_since: Option<Instant>,
     effects: Vec<Effect>,
+    observations: Vec<Observation>,
     /// Hosts whose snapshot is out of date.
     changed: Vec<HostId>,
     /// Whether hosts came or went since the directory was told.
@@ -123,6 +125,7 @@ impl Fleet {
             summary: Summary::default(),
             connected_since: None,
             effects: Vec::new(),
+            observations: Vec::new(),
             changed: Vec::new(),
             members_changed: true,
             log_limit: OncePerMinute::default(),
@@ -198,6 +201,7 @@ impl Fleet {
         for id in self.changed.drain(..) {
             if let Some(host) = self.hosts.get_mut(&id) {
                 host.publish();
+                self.observations.extend(host.observe());
             }
         }
         if mem::take(&mut self.members_changed) {
@@ -211,6 +215,11 @@ impl Fleet {
     /// What has to be done, in this order.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         mem::take(&mut self.effects)
+    }
+
+    /// What the judge has to hear of, in this order.
+    pub(crate) fn take_observations(&mut self) -> Vec<Observation> {
+        mem::take(&mut self.observations)
     }
 
     /// How often [`Fleet::tick`] has to be called: often enough for the shortest time that is configured.
@@ -241,6 +250,7 @@ impl Fleet {
         self.summary.departed += host.totals();
         self.members_changed = true;
         if host.is_known() {
+            self.observations.push(Observation::Removed(id.clone()));
             self.effects.push(Effect::Ignore(id.clone()));
             self.effects.extend((!host.contested).then(|| Effect::Forget(id.clone())));
         }

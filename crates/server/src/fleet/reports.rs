@@ -14,6 +14,7 @@ use super::tracking::Arrival;
 use super::{Effect, Fleet, Refused, acked_by};
 use crate::clock::Now;
 use crate::directory::{SeriesBlock, Service};
+use crate::judge::{self, Observation};
 use crate::layouts::PreparedLayout;
 
 /// So many reports of one host wait for a layout, at most.
@@ -125,9 +126,15 @@ impl Fleet {
             if arrival == Arrival::Newest && is_current {
                 host.last_report_ms = Some(now.wall_ms);
                 host.skew = Some(Skew::measure(host.skew, report.collected_at_ms, now));
-                host.show(&report.services, &found, now);
-                if host.has_drifted(report.revision, now) {
+                let services = host.show(&report.services, &found, now);
+                let age_ms = host.age_ms(report.collected_at_ms, now);
+                let drifted = host.has_drifted(report.revision, now);
+                if drifted {
                     host.asked = Some(now.monotonic);
+                }
+                let observed = judge::Report { host: id.clone(), age_ms, fresh: true, services };
+                self.observations.push(Observation::Report(observed));
+                if drifted {
                     self.announce_to(id);
                 }
             }
@@ -234,9 +241,16 @@ impl Host {
             && self.asked.is_none_or(|asked| now.since(asked) >= REMIND_AFTER)
     }
 
-    /// Makes these results the newest ones.
-    fn show(&mut self, services: &[ServiceReport<'_>], layouts: &Found, now: Now) {
-        let Some(plan) = self.plan.clone() else { return };
+    /// How long ago the host wrote down `collected_at_ms`, by our clock.
+    fn age_ms(&self, collected_at_ms: u64, now: Now) -> u64 {
+        let skew_ms = self.skew.map_or(0.0, |skew| skew.seconds * 1_000.0);
+        (now.wall_ms as f64 + skew_ms - collected_at_ms as f64).max(0.0) as u64
+    }
+
+    /// Makes these results the newest ones, and returns them.
+    fn show(&mut self, services: &[ServiceReport<'_>], layouts: &Found, now: Now) -> Vec<Arc<Service>> {
+        let Some(plan) = self.plan.clone() else { return Vec::new() };
+        let mut shown: Vec<Arc<str>> = Vec::with_capacity(services.len());
         let mut shape_changed = false;
         for report in services {
             // A service that the configuration has dropped meanwhile is not shown again.
@@ -264,11 +278,13 @@ impl Host {
             });
             let layout = layout.cloned().or_else(|| before.and_then(|newest| newest.layout.clone()));
             let interval = Duration::from_millis(planned.interval_ms);
+            shown.push(Arc::clone(&name));
             self.services.insert(name, Newest { result, layout, heard: now.monotonic, interval });
         }
         if shape_changed && self.services.len() > 1 {
             self.hide_duplicates();
         }
+        shown.iter().filter_map(|name| self.services.get(name)).map(|newest| Arc::clone(&newest.result)).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server's HTTP side: listeners, limits, and the routes behind them.
 
+mod alerts;
 mod api;
+mod discovery;
 mod metrics;
 mod overview;
 mod routes;
@@ -10,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use hostwatch_bus::LinkState;
 use hostwatch_daemon::{Pulse, Shutdown};
@@ -45,16 +47,17 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(crate) struct App {
     page: Page,
+    external_url: Option<Uri>,
     link: watch::Receiver<LinkState>,
     outbox: Outbox,
     pages: Arc<Semaphore>,
 }
 
 impl App {
-    /// Over a page, the state of the link to Redis, and what waits for it.
+    /// Over a page, the address by which others reach it, the state of the link to Redis, and what waits for it.
     #[must_use]
-    pub(crate) fn new(page: Page, link: watch::Receiver<LinkState>, outbox: Outbox) -> Self {
-        Self { page, link, outbox, pages: Arc::new(Semaphore::new(MAX_PAGES)) }
+    pub(crate) fn new(page: Page, external_url: Option<Uri>, link: watch::Receiver<LinkState>, outbox: Outbox) -> Self {
+        Self { page, external_url, link, outbox, pages: Arc::new(Semaphore::new(MAX_PAGES)) }
     }
 
     /// Makes a page of the whole fleet on a thread of its own, unless too many are being made.
@@ -165,12 +168,17 @@ mod tests {
     #[tokio::test]
     async fn too_many_pages_at_once_are_turned_away_and_counted() {
         let metrics = Metrics::new().unwrap();
-        let page = Page { directory: Arc::new(Directory::default()), metrics: metrics.clone(), job: "node".into() };
+        let page = Page {
+            directory: Arc::new(Directory::default()),
+            board: Arc::default(),
+            metrics: metrics.clone(),
+            job: "node".into(),
+        };
         let identity = Identity { server: ServerId(1), life: Life(1) };
         let outbox = Outbox::new(Names::new("hostwatch").unwrap(), identity, metrics.clone());
         let waiting = LinkState::Waiting { since: std::time::Instant::now(), attempts: 0, reason: String::new() };
         let (_link, link) = watch::channel(waiting);
-        let app = App::new(page, link, outbox);
+        let app = App::new(page, None, link, outbox);
         let ask = || metrics::metrics(State(app.clone()), HeaderMap::new());
         let held = Arc::clone(&app.pages).acquire_many_owned(MAX_PAGES as u32).await.unwrap();
         assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -14,9 +14,11 @@ use serde::Serialize;
 use tracing::error;
 
 use super::App;
+use crate::annotations;
 use crate::clock::Now;
 use crate::directory::{Entry, Snapshot};
 use crate::fleet::State as HostState;
+use crate::judge::{ActiveAlert, Phase};
 
 /// A page with more rows helps nobody; `/api/v1/hosts` has them all.
 const MAX_ROWS: usize = 1_000;
@@ -35,6 +37,8 @@ const HEADERS: [(HeaderName, &str); 1] = [(CONTENT_SECURITY_POLICY, "default-src
 /// What the template shows.
 #[derive(Serialize)]
 struct Overview {
+    alerts: Vec<AlertRow>,
+    alerts_left_out: usize,
     rows: Vec<Row>,
     counts: Vec<(&'static str, usize)>,
     left_out: usize,
@@ -58,7 +62,18 @@ struct Row {
     pending_revision: bool,
 }
 
-/// Hosts with a problem first, then by name.
+#[derive(Serialize)]
+struct AlertRow {
+    state: &'static str,
+    severity: String,
+    name: String,
+    host: String,
+    /// How long its condition has held.
+    since: String,
+    says: String,
+}
+
+/// Alerts that fire first; hosts with a problem first, then by name.
 pub(super) async fn overview(State(app): State<App>) -> Response {
     app.make_page(|app, _permit| render(app)).await
 }
@@ -78,7 +93,21 @@ fn render(app: &App) -> Response {
         LinkState::Waiting { reason, .. } => Some(reason.clone()),
     };
     let conflict = app.page.directory.summary().config_conflict;
-    let overview = Overview { rows, counts, left_out, redis, conflict, version: env!("CARGO_PKG_VERSION") };
+    let view = app.page.board.view();
+    let mut alerts: Vec<&ActiveAlert> = view.alerts.iter().collect();
+    alerts.sort_by_key(|active| (active.alert.phase != Phase::Firing, active.rule.severity() != "critical"));
+    let alerts_left_out = alerts.len().saturating_sub(MAX_ROWS);
+    let alerts = alerts.into_iter().take(MAX_ROWS).map(|active| alert_row(active, now)).collect();
+    let overview = Overview {
+        alerts,
+        alerts_left_out,
+        rows,
+        counts,
+        left_out,
+        redis,
+        conflict,
+        version: env!("CARGO_PKG_VERSION"),
+    };
     match overview.render() {
         Ok(page) => (HEADERS, Html(page)).into_response(),
         Err(error) => {
@@ -122,6 +151,18 @@ fn problems(snapshot: &Snapshot) -> impl Iterator<Item = String> {
     refused.chain(failed)
 }
 
+fn alert_row(active: &ActiveAlert, now: Now) -> AlertRow {
+    let mut annotations = annotations::render(&active.rule.annotations, &active.alert.labels, active.alert.value);
+    AlertRow {
+        state: active.state(),
+        severity: active.alert.labels.get("severity").unwrap_or_default().to_owned(),
+        name: active.rule.alert.clone(),
+        host: active.host.as_ref().map_or_else(|| "the fleet".to_owned(), ToString::to_string),
+        since: ago(active.alert.since_ms.unsigned_abs(), now),
+        says: annotations.remove("summary").unwrap_or_else(|| active.rule.expr.clone()),
+    }
+}
+
 /// `2h 5m 3s`, to the second.
 fn ago(since_ms: u64, now: Now) -> String {
     let seconds = now.wall_ms.saturating_sub(since_ms) / 1_000;
@@ -145,7 +186,17 @@ mod tests {
             problems: vec!["x failed: <img src=x>".to_owned()],
             pending_revision: true,
         };
+        let alert = AlertRow {
+            state: "firing",
+            severity: "critical".to_owned(),
+            name: "Loaded".to_owned(),
+            host: "web1".to_owned(),
+            since: "1s".to_owned(),
+            says: "<u>it is</u>".to_owned(),
+        };
         let overview = Overview {
+            alerts: vec![alert],
+            alerts_left_out: 0,
             rows: vec![row],
             counts: vec![("up", 1)],
             left_out: 0,
@@ -155,7 +206,7 @@ mod tests {
         };
         let page = overview.render().unwrap();
         assert!(page.contains("&lt;script&gt;") && page.contains("web1"), "{page}");
-        for raw in ["<script", "<b>", "<img", "<i>"] {
+        for raw in ["<script", "<b>", "<img", "<i>", "<u>"] {
             assert!(!page.contains(raw), "{raw} in {page}");
         }
     }

@@ -6,17 +6,22 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use hostwatch_bus::LinkState;
 
-use super::{App, api, metrics, overview};
+use super::{App, alerts, api, discovery, metrics, overview};
 
 /// Every path of the server.
 pub(super) fn router(app: App) -> Router {
     Router::new()
         .route("/", get(overview::overview))
         .route("/metrics", get(metrics::metrics))
+        .route("/metrics/host/{host}", get(metrics::host))
+        .route("/sd", get(discovery::targets))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/api/v1/hosts", get(api::hosts))
         .route("/api/v1/hosts/{host}", get(api::host))
+        .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/api/v1/rules", get(alerts::rules))
+        .route("/api/v1/events", get(alerts::events))
         .with_state(app)
 }
 

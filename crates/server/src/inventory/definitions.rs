@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use globset::{Glob, GlobMatcher};
 use hostwatch_daemon::settings::{Document, Environment, Located, Mistakes, Place, Scalar, Table};
 use hostwatch_wire::{HostId, ServiceName, is_label_name, is_reserved_label};
 
 use super::{Labels, Sources};
+
+/// How often a rule over the fleet may be evaluated.
+const MIN_RULE_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_RULE_INTERVAL: Duration = Duration::from_hours(24);
 
 /// Everything that the files define.
 #[derive(Debug, Default)]
@@ -16,6 +21,7 @@ pub(crate) struct Definitions {
     pub(super) templates: BTreeMap<String, Template>,
     pub(super) hosts: BTreeMap<String, Host>,
     pub(super) rules: Vec<Rule>,
+    pub(super) fleet_rules: BTreeMap<String, FleetRule>,
     /// Whether every service and template that the files define is here: only then is a missing one a mistake.
     pub(super) complete: bool,
 }
@@ -26,7 +32,34 @@ pub(super) struct Service {
     pub(super) name: ServiceName,
     pub(super) plugin: String,
     pub(super) run: RunSettings,
+    pub(super) triggers: Vec<AlertDefinition>,
     place: Place,
+}
+
+/// `[[services.NAME.triggers]]`, or what a rule over the fleet has of it.
+#[derive(Debug)]
+pub(super) struct AlertDefinition {
+    pub(super) alert: Located<String>,
+    pub(super) expr: Located<String>,
+    pub(super) recover: Option<Located<String>>,
+    pub(super) hold: Option<Located<String>>,
+    pub(super) keep_firing_for: Option<Located<String>>,
+    pub(super) labels: Vec<(Located<String>, Located<String>)>,
+    pub(super) annotations: Vec<(Located<String>, Located<String>)>,
+}
+
+/// `[rules.NAME]`: a rule over the fleet.
+#[derive(Debug)]
+pub(super) struct FleetRule {
+    pub(super) interval: Option<Located<Duration>>,
+    pub(super) kind: FleetRuleKind,
+    place: Place,
+}
+
+#[derive(Debug)]
+pub(super) enum FleetRuleKind {
+    Alert(Box<AlertDefinition>),
+    Record { name: Located<String>, expr: Located<String>, labels: Labels },
 }
 
 /// How a service runs: what a host may say otherwise.
@@ -86,7 +119,16 @@ impl Definitions {
             definitions.read_hosts(root);
             definitions.read_rules(root);
         });
+        each_file(&sources.rules, mistakes, |root| definitions.read_fleet_rules(root));
         definitions
+    }
+
+    /// Whether a rule over the fleet records a series called `name`.
+    pub(super) fn records(&self, name: &str) -> bool {
+        self.fleet_rules.values().any(|rule| match &rule.kind {
+            FleetRuleKind::Record { name: recorded, .. } => recorded.value == name,
+            FleetRuleKind::Alert(_) => false,
+        })
     }
 
     fn read_services(&mut self, root: &mut Table<'_>) {
@@ -95,11 +137,12 @@ impl Definitions {
             table.require("interval", "write a duration, such as \"10s\"");
             let plugin = table.string("plugin");
             let run = RunSettings::read(&mut table);
+            let triggers = read_triggers(&mut table);
             let parsed = parse_name::<ServiceName>(&name, table.mistakes());
             let place = name.place.clone();
             match (parsed, plugin) {
                 (Some(parsed), Some(plugin)) => {
-                    let service = Service { name: parsed, plugin: plugin.value, run, place };
+                    let service = Service { name: parsed, plugin: plugin.value, run, triggers, place };
                     insert(&mut self.services, &name, service, |service| &service.place, table.mistakes());
                 }
                 _ => self.complete = false,
@@ -157,6 +200,50 @@ impl Definitions {
             }
             table.finish();
         }
+    }
+
+    fn read_fleet_rules(&mut self, root: &mut Table<'_>) {
+        for (name, mut table) in root.entries("rules") {
+            let place = name.place.clone();
+            let interval = table.duration("interval", MIN_RULE_INTERVAL..=MAX_RULE_INTERVAL);
+            let kind = match table.has("record") {
+                true => read_record(&mut table),
+                false => AlertDefinition::read(&mut table).map(|alert| FleetRuleKind::Alert(Box::new(alert))),
+            };
+            if let Some(kind) = kind {
+                let rule = FleetRule { interval, kind, place };
+                insert(&mut self.fleet_rules, &name, rule, |rule| &rule.place, table.mistakes());
+            }
+            table.finish();
+        }
+    }
+}
+
+fn read_triggers(service: &mut Table<'_>) -> Vec<AlertDefinition> {
+    let tables = service.tables("triggers").into_iter();
+    let read = tables.filter_map(|mut table| {
+        let definition = AlertDefinition::read(&mut table);
+        table.finish();
+        definition
+    });
+    read.collect()
+}
+
+fn read_record(table: &mut Table<'_>) -> Option<FleetRuleKind> {
+    table.require("expr", "write a PromQL expression");
+    let (name, expr, labels) = (table.string("record"), table.string("expr"), read_labels(table));
+    Some(FleetRuleKind::Record { name: name?, expr: expr?, labels })
+}
+
+impl AlertDefinition {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        table.require("alert", "write the name of the alert, such as \"HostHighLoad\"");
+        table.require("expr", "write a PromQL expression, such as 'node_load1 > 10'");
+        let (alert, expr) = (table.string("alert"), table.string("expr"));
+        let (recover, hold) = (table.string("recover"), table.string("for"));
+        let keep_firing_for = table.string("keep_firing_for");
+        let (labels, annotations) = (table.string_map("labels"), table.string_map("annotations"));
+        Some(Self { alert: alert?, expr: expr?, recover, hold, keep_firing_for, labels, annotations })
     }
 }
 

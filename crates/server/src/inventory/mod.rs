@@ -2,8 +2,10 @@
 //!
 //! `definitions` reads the files, `resolve` turns them into plans. A checked inventory cannot fail any more.
 
+mod compile;
 mod definitions;
 mod resolve;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use hostwatch_daemon::settings::Mistakes;
 use hostwatch_wire::{ContentHash, HostConfig, HostId, ServiceConfig};
 
 pub(crate) use definitions::Definitions;
+pub(crate) use rules::{AlertRule, FleetRule, FleetRuleKind, RuleText, Trigger};
 
 /// Labels by name.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -29,6 +32,8 @@ pub struct Sources {
     pub templates: Vec<(PathBuf, String)>,
     /// Files with `[services.NAME]`.
     pub services: Vec<(PathBuf, String)>,
+    /// Files with `[rules.NAME]`.
+    pub rules: Vec<(PathBuf, String)>,
 }
 
 /// Everything that is to be watched.
@@ -36,6 +41,8 @@ pub struct Sources {
 pub struct Inventory {
     hosts: BTreeMap<HostId, Arc<Plan>>,
     rules: Vec<MatchRule>,
+    fleet_rules: Vec<Arc<FleetRule>>,
+    warnings: Vec<String>,
 }
 
 /// What one host has to run, without a revision.
@@ -47,12 +54,14 @@ pub struct Plan {
     pub services: Vec<ServiceConfig>,
     /// The hash of the services: two plans with the same one are the same work.
     pub content: ContentHash,
+    /// The triggers of its services; one list for all hosts that have the same.
+    pub triggers: Arc<[Arc<Trigger>]>,
 }
 
 impl Plan {
-    fn new(labels: Labels, services: Vec<ServiceConfig>) -> Self {
+    fn new(labels: Labels, services: Vec<ServiceConfig>, triggers: Arc<[Arc<Trigger>]>) -> Self {
         let content = HostConfig::content_hash(&services);
-        Self { labels, services, content }
+        Self { labels, services, content, triggers }
     }
 
     /// The service called `name`.
@@ -101,6 +110,18 @@ impl Inventory {
         }
         let rule = self.rules.iter().find(|rule| rule.holds(host, claimed))?;
         Some((Origin::Matched, Arc::clone(&rule.plan)))
+    }
+
+    /// The rules over all hosts, sorted by name.
+    #[must_use]
+    pub fn fleet_rules(&self) -> &[Arc<FleetRule>] {
+        &self.fleet_rules
+    }
+
+    /// What is allowed, but hardly meant: one line each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Whether what a host claims can decide whether it is watched.

@@ -12,7 +12,7 @@ use hostwatch_wire::{
 };
 
 use super::definitions::{Assignment, Definitions, RunSettings, Service, Vars};
-use super::{Inventory, Labels, MatchRule, Plan};
+use super::{Inventory, Labels, MatchRule, Plan, RuleText, Trigger};
 
 /// A client refuses to run anything more often.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -27,6 +27,9 @@ pub(super) fn resolve(definitions: &Definitions, mistakes: &Mistakes) -> Invento
         templates: HashMap::new(),
         subject: String::new(),
         sendable: HashSet::new(),
+        compiled: HashMap::new(),
+        lists: HashMap::new(),
+        warnings: Vec::new(),
     };
     resolver.check_templates();
     let hosts = definitions
@@ -46,11 +49,12 @@ pub(super) fn resolve(definitions: &Definitions, mistakes: &Mistakes) -> Invento
             plan: Arc::new(resolver.plan(&rule.place, &rule.assignment, Labels::new(), &[])),
         })
         .collect();
-    Inventory { hosts, rules }
+    let fleet_rules = resolver.fleet_rules();
+    Inventory { hosts, rules, fleet_rules, warnings: resolver.warnings }
 }
 
-struct Resolver<'a> {
-    definitions: &'a Definitions,
+pub(super) struct Resolver<'a> {
+    pub(super) definitions: &'a Definitions,
     mistakes: &'a Mistakes,
     /// A template's mistake shows up in every host that uses it; it is reported the first time.
     reported: HashSet<String>,
@@ -60,6 +64,12 @@ struct Resolver<'a> {
     subject: String,
     /// What was tried already whether it can be sent: many hosts have the same.
     sendable: HashSet<ContentHash>,
+    /// The triggers that were made already, or found wrong.
+    pub(super) compiled: HashMap<(&'a str, RuleText), Option<Arc<Trigger>>>,
+    /// The lists of triggers that hosts have.
+    pub(super) lists: HashMap<Vec<*const Trigger>, Arc<[Arc<Trigger>]>>,
+    /// What is allowed, but hardly meant.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What the templates of a host amount to.
@@ -109,7 +119,12 @@ impl<'a> Resolver<'a> {
             .values()
             .filter_map(|service| self.service(service, own.get(service.name.as_str()).copied(), &selection.vars))
             .collect();
-        let plan = Plan::new(labels, services);
+        let mut triggers = Vec::new();
+        for service in selection.services.values() {
+            self.triggers(service, &selection.vars, &mut triggers);
+        }
+        let triggers = self.shared(triggers);
+        let plan = Plan::new(labels, services, triggers);
         if plan.services.len() > MAX_SERVICES {
             let count = plan.services.len();
             self.report(place, &format!("the templates give {count} services; a host runs at most {MAX_SERVICES}"));
@@ -229,7 +244,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Replaces every `${name}` by the variable's value; values are not expanded again.
-    fn expand(&mut self, text: &str, place: &Place, vars: &Vars) -> Option<String> {
+    pub(super) fn expand(&mut self, text: &str, place: &Place, vars: &Vars) -> Option<String> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -258,15 +273,22 @@ impl<'a> Resolver<'a> {
     }
 
     /// Names one host that the mistake is about; there may be thousands.
-    fn report_for_subject(&mut self, place: &Place, what: &str) {
+    pub(super) fn report_for_subject(&mut self, place: &Place, what: &str) {
         if self.reported.insert(format!("{place}\0{what}")) {
             self.mistakes.add(place, format_args!("{what} (needed for {})", self.subject));
         }
     }
 
-    fn report(&mut self, place: &Place, what: &str) {
+    pub(super) fn report(&mut self, place: &Place, what: &str) {
         if self.reported.insert(format!("{place}\0{what}")) {
             self.mistakes.add(place, what);
+        }
+    }
+
+    /// Shows in `excerpt` what `what` speaks of.
+    pub(super) fn report_excerpt(&mut self, place: &Place, what: &str, excerpt: &str) {
+        if self.reported.insert(format!("{place}\0{what}\0{excerpt}")) {
+            self.mistakes.add_excerpt(place, what, excerpt);
         }
     }
 }

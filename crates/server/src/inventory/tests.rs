@@ -36,6 +36,7 @@ fn sources(services: &str, templates: &str, hosts: &str) -> Sources {
         hosts: file("hosts.toml", hosts),
         templates: file("templates.toml", templates),
         services: file("services.toml", services),
+        rules: Vec::new(),
     }
 }
 

@@ -2,96 +2,99 @@
 
 use std::io::{self, Write};
 
-use hostwatch_wire::{Status, text};
+use hostwatch_wire::{MetricType, Status, text};
 
 use super::{Row, Sink};
 use crate::directory::{Snapshot, Summary};
 use crate::fleet::{State, Totals};
 
 /// A family with at most one sample a host.
-struct Figure {
-    name: &'static str,
-    kind: &'static str,
+pub(crate) struct Figure {
+    /// The name of the family.
+    pub name: &'static str,
+    kind: MetricType,
     help: &'static str,
-    value: fn(&Snapshot) -> Option<f64>,
+    /// The sample of a host.
+    pub value: fn(&Snapshot) -> Option<f64>,
 }
 
-const FIGURES: &[Figure] = &[
+/// The families with at most one sample a host. Rules over the fleet can read them too.
+pub(crate) const FIGURES: &[Figure] = &[
     Figure {
         name: "hostwatch_host_up",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "Whether the host reports: 1 in state up, 0 in every other.",
         value: |host| Some(f64::from(host.state == State::Up)),
     },
     Figure {
         name: "hostwatch_host_last_report_timestamp_seconds",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "When the newest report of the host was received.",
         value: |host| host.last_report_ms.map(|ms| ms as f64 / 1_000.0),
     },
     Figure {
         name: "hostwatch_host_clock_skew_seconds",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "The clock of the host less the clock of the server, transit included.",
         value: |host| host.clock_skew_seconds,
     },
     Figure {
         name: "hostwatch_host_report_sequence",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "The highest sequence number of a report in the current epoch of the host.",
         value: |host| Some(host.books.sequence as f64),
     },
     Figure {
         name: "hostwatch_host_reports_baseline",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "The sequence number in the current epoch behind which this server began to count.",
         value: |host| Some(host.books.baseline as f64),
     },
     Figure {
         name: "hostwatch_host_reports_received",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "Reports of the current epoch that were received.",
         value: |host| Some(host.books.received as f64),
     },
     Figure {
         name: "hostwatch_host_reports_lost",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "Reports of the current epoch that can no longer come.",
         value: |host| Some(host.books.lost as f64),
     },
     Figure {
         name: "hostwatch_host_reports_outstanding",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "Reports of the current epoch that are missing and may still come.",
         value: |host| Some(host.books.outstanding as f64),
     },
     Figure {
         name: "hostwatch_host_reports_received_total",
-        kind: "counter",
+        kind: MetricType::Counter,
         help: "Reports that were received from the host, each counted once.",
         value: |host| Some(host.totals.received as f64),
     },
     Figure {
         name: "hostwatch_host_reports_lost_total",
-        kind: "counter",
+        kind: MetricType::Counter,
         help: "Reports of the host that can no longer come.",
         value: |host| Some(host.totals.lost as f64),
     },
     Figure {
         name: "hostwatch_host_reports_duplicate_total",
-        kind: "counter",
+        kind: MetricType::Counter,
         help: "Reports of the host that came again.",
         value: |host| Some(host.totals.duplicate as f64),
     },
     Figure {
         name: "hostwatch_host_reports_resent_total",
-        kind: "counter",
+        kind: MetricType::Counter,
         help: "Reports of the host that filled a gap.",
         value: |host| Some(host.totals.resent as f64),
     },
     Figure {
         name: "hostwatch_host_services_refused",
-        kind: "gauge",
+        kind: MetricType::Gauge,
         help: "Services that the host does not run; hostwatch_host_service_refused_info says why.",
         value: |host| host.applied.as_ref().map(|applied| applied.refused.len() as f64),
     },
@@ -99,10 +102,10 @@ const FIGURES: &[Figure] = &[
 
 /// Writes all families about hosts and fleet. Hosts that nobody configured are counted, but have no series.
 pub(super) fn write<W: Write>(rows: &[Row], summary: &Summary, sink: &mut Sink<W>) -> io::Result<()> {
-    write_fleet(rows, summary, &mut sink.buffer);
+    write_fleet(rows, summary, sink);
     let known: Vec<&Row> = rows.iter().filter(|row| row.snapshot.state != State::Pending).collect();
     for figure in FIGURES {
-        text::write_header(&mut sink.buffer, figure.name, figure.kind, figure.help);
+        sink.header(figure.name, figure.kind, figure.help);
         for row in &known {
             if let Some(value) = (figure.value)(&row.snapshot) {
                 write_sample(&mut sink.buffer, figure.name, &[], &row.labels, value);
@@ -168,7 +171,7 @@ fn labelled<W: Write>(
     help: &str,
     samples: impl Fn(&Snapshot, &mut Sample<'_>),
 ) -> io::Result<()> {
-    text::write_header(&mut sink.buffer, name, "gauge", help);
+    sink.header(name, MetricType::Gauge, help);
     for row in rows {
         let buffer = &mut sink.buffer;
         samples(&row.snapshot, &mut |labels, value| write_sample(buffer, name, labels, &row.labels, value));
@@ -177,11 +180,11 @@ fn labelled<W: Write>(
     Ok(())
 }
 
-fn write_fleet(rows: &[Row], summary: &Summary, page: &mut Vec<u8>) {
-    text::write_header(page, "hostwatch_hosts", "gauge", "Hosts by state.");
+fn write_fleet<W: Write>(rows: &[Row], summary: &Summary, sink: &mut Sink<W>) {
+    sink.header("hostwatch_hosts", MetricType::Gauge, "Hosts by state.");
     for state in State::ALL {
         let count = rows.iter().filter(|row| row.snapshot.state == state).count();
-        write_sample(page, "hostwatch_hosts", &[("state", state.as_str())], b"} ", count as f64);
+        write_sample(&mut sink.buffer, "hostwatch_hosts", &[("state", state.as_str())], b"} ", count as f64);
     }
     let mut totals = summary.departed;
     rows.iter().for_each(|row| totals += row.snapshot.totals);
@@ -192,26 +195,27 @@ fn write_fleet(rows: &[Row], summary: &Summary, page: &mut Vec<u8>) {
         ("hostwatch_reports_duplicate_total", "Reports that came again.", duplicate),
         ("hostwatch_reports_resent_total", "Reports that filled a gap.", resent),
     ] {
-        text::write_header(page, name, "counter", help);
-        write_sample(page, name, &[], b"} ", value as f64);
+        sink.header(name, MetricType::Counter, help);
+        write_sample(&mut sink.buffer, name, &[], b"} ", value as f64);
     }
     let name = "hostwatch_messages_refused_total";
-    text::write_header(page, name, "counter", "Messages that were counted and dropped, by reason.");
+    sink.header(name, MetricType::Counter, "Messages that were counted and dropped, by reason.");
     for (reason, count) in &summary.refused {
-        write_sample(page, name, &[("reason", reason)], b"} ", *count as f64);
+        write_sample(&mut sink.buffer, name, &[("reason", reason)], b"} ", *count as f64);
     }
     let name = "hostwatch_config_conflict";
-    text::write_header(
-        page,
-        name,
-        "gauge",
-        "Whether another server with other files writes the configuration of our hosts.",
-    );
-    write_sample(page, name, &[], b"} ", f64::from(summary.config_conflict));
+    let help = "Whether another server with other files writes the configuration of our hosts.";
+    sink.header(name, MetricType::Gauge, help);
+    write_sample(&mut sink.buffer, name, &[], b"} ", f64::from(summary.config_conflict));
+}
+
+/// The names of all families here that others could collide with.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FIGURES.iter().map(|figure| figure.name)
 }
 
 /// `rest` closes the braces: more labels, or none.
-fn write_sample(page: &mut Vec<u8>, name: &str, labels: &[(&str, &str)], rest: &[u8], value: f64) {
+pub(super) fn write_sample(page: &mut Vec<u8>, name: &str, labels: &[(&str, &str)], rest: &[u8], value: f64) {
     page.extend_from_slice(name.as_bytes());
     page.push(b'{');
     for (index, (name, value)) in labels.iter().enumerate() {

@@ -1,20 +1,27 @@
-//! The page for Prometheus: the fleet's series, figures about every host, and the server's own.
+//! The pages for Prometheus: the fleet's series, figures about every host, alerts, and the server's own; or one host's
+//! series alone.
 //!
-//! Written family by family, as the text format demands, into whatever takes bytes. Nothing that ingest needs is held.
+//! Written family by family, as the formats demand, into whatever takes bytes. Nothing that ingest needs is held.
 
+mod alerts;
 mod figures;
 mod own;
 mod series;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use hostwatch_wire::text;
+use hostwatch_wire::MetricType;
+use hostwatch_wire::text::{self, Format};
 
 use crate::directory::{Directory, Snapshot};
+use crate::judge::Board;
 use crate::metrics::Metrics;
+
+pub(crate) use figures::FIGURES;
 
 /// How much is gathered before it is handed on.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -24,6 +31,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(crate) struct Page {
     /// The fleet.
     pub directory: Arc<Directory>,
+    /// The alerts.
+    pub board: Arc<Board>,
     /// The server's own figures.
     pub metrics: Metrics,
     /// The `job` label of every series of a host.
@@ -38,23 +47,40 @@ struct Row {
 }
 
 impl Page {
-    /// Writes the page in text format 0.0.4.
+    /// Writes the page of the whole fleet.
     ///
     /// # Errors
     /// When the reader has gone.
-    pub(crate) fn write(&self, writer: impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, writer: impl Write, format: Format) -> io::Result<()> {
         let rows: Vec<Row> = self
             .directory
             .hosts()
             .iter()
             .map(|entry| Row { labels: self.host_labels(entry.host.as_str()), snapshot: entry.snapshot() })
             .collect();
-        let mut sink = Sink { buffer: Vec::with_capacity(CHUNK_BYTES + 4_096), writer };
-        figures::write(&rows, &self.directory.summary(), &mut sink)?;
+        let view = self.board.view();
         let mut own = own::Families::gather(&self.metrics);
-        series::write(&rows, &mut own, &mut sink)?;
+        let of_hosts = series::Families::of(&rows);
+        let mut names: HashSet<String> = figures::names().map(str::to_owned).collect();
+        names.extend(own.names().chain(of_hosts.names()).map(str::to_owned));
+        let mut sink = Sink::new(writer, format, names);
+        figures::write(&rows, &self.directory.summary(), &mut sink)?;
+        alerts::write(&view, &mut sink)?;
+        of_hosts.write(&mut own, &mut sink)?;
         own.write(&mut sink)?;
-        sink.flush()
+        sink.finish()
+    }
+
+    /// Writes the series of one host, without `instance` and `job`: whoever scrapes it sets them.
+    ///
+    /// # Errors
+    /// When the reader has gone.
+    pub(crate) fn write_host(snapshot: Arc<Snapshot>, writer: impl Write, format: Format) -> io::Result<()> {
+        let rows = [Row { labels: b"} ".to_vec(), snapshot }];
+        let of_host = series::Families::of(&rows);
+        let mut sink = Sink::new(writer, format, of_host.names().map(str::to_owned).collect());
+        of_host.write(&mut own::Families::none(), &mut sink)?;
+        sink.finish()
     }
 
     fn host_labels(&self, host: &str) -> Vec<u8> {
@@ -71,12 +97,31 @@ impl Page {
 struct Sink<W> {
     buffer: Vec<u8>,
     writer: W,
+    format: Format,
+    /// The families of the page, by their names in the text format.
+    names: HashSet<String>,
 }
 
 impl<W: Write> Sink<W> {
+    fn new(writer: W, format: Format, names: HashSet<String>) -> Self {
+        Self { buffer: Vec::with_capacity(CHUNK_BYTES + 4_096), writer, format, names }
+    }
+
+    /// Begins a family. A counter whose name without `_total` another family has cannot be one in OpenMetrics.
+    fn header(&mut self, name: &str, kind: MetricType, help: &str) {
+        let called = self.format.family_name(name, kind);
+        let kind = if called != name && self.names.contains(called) { MetricType::Unknown } else { kind };
+        self.format.write_header(&mut self.buffer, name, kind, help);
+    }
+
     /// To be called between series.
     fn flush_if_full(&mut self) -> io::Result<()> {
         if self.buffer.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.format.write_end(&mut self.buffer);
+        self.flush()
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use hostwatch_wire::{Suffix, text};
 
-use super::own::Families;
-use super::{Row, Sink};
+use super::{Row, Sink, own};
 use crate::directory::SeriesBlock;
 use crate::layouts::{PreparedFamily, SharedFamily};
 
@@ -18,33 +17,54 @@ struct Place<'a> {
     family: &'a PreparedFamily,
 }
 
-/// Writes every series of every host that is shown. Where the server has a family of the same name and type itself,
-/// its samples come first; with another type the hosts' are left out.
-pub(super) fn write<W: Write>(rows: &[Row], own: &mut Families, sink: &mut Sink<W>) -> io::Result<()> {
-    for (family, places) in standing(by_family(rows)) {
-        match own.take(&family.name) {
-            Some(ours) if ours.kind() != family.kind.text_format_name() => {
-                own.put_back(ours);
-                continue;
+/// Every family that the page shows, sorted by name.
+pub(super) struct Families<'a>(Vec<(&'a SharedFamily, Vec<Place<'a>>)>);
+
+impl<'a> Families<'a> {
+    /// Those of the hosts that are shown.
+    pub(super) fn of(rows: &'a [Row]) -> Self {
+        Self(standing(by_family(rows)))
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(family, _)| family.name.as_str())
+    }
+
+    /// Writes every series. Where the server has a family of the same name and type itself, its samples come first; with
+    /// another type the hosts' are left out.
+    pub(super) fn write<W: Write>(self, own: &mut own::Families, sink: &mut Sink<W>) -> io::Result<()> {
+        for (family, places) in self.0 {
+            match own.take(&family.name) {
+                Some(ours) if ours.kind() != family.kind => {
+                    own.put_back(ours);
+                    continue;
+                }
+                Some(ours) => ours.write(sink),
+                None => sink.header(&family.name, family.kind, &family.help),
             }
-            Some(ours) => ours.write(&mut sink.buffer),
-            None => {
-                let kind = family.kind.text_format_name();
-                text::write_header(&mut sink.buffer, &family.name, kind, &family.help);
+            for place in places {
+                place.write(sink);
+                sink.flush_if_full()?;
             }
         }
-        for place in places {
-            let values = &place.block.values[place.family.values.clone()];
-            for (series, value) in place.family.series_texts().zip(values) {
-                sink.buffer.extend_from_slice(series);
-                sink.buffer.extend_from_slice(place.labels);
-                text::write_value(&mut sink.buffer, *value);
-                sink.buffer.push(b'\n');
+        Ok(())
+    }
+}
+
+impl Place<'_> {
+    fn write<W: Write>(&self, sink: &mut Sink<W>) {
+        let values = &self.block.values[self.family.values.clone()];
+        for (series, value) in self.family.series_texts().zip(values) {
+            sink.format.write_ready_series(&mut sink.buffer, self.family.family.kind, series);
+            if self.labels.starts_with(b"}") && series.ends_with(b",") {
+                // No further label follows.
+                sink.buffer.pop();
             }
-            sink.flush_if_full()?;
+            sink.buffer.extend_from_slice(self.labels);
+            text::write_value(&mut sink.buffer, *value);
+            sink.buffer.push(b'\n');
         }
     }
-    Ok(())
 }
 
 /// Every family in use with its places, sorted by name and, for the types of one name, by age.

@@ -51,9 +51,9 @@ impl Rig {
     fn text(self) -> String {
         let directory = Arc::new(Directory::default());
         directory.set_hosts(self.hosts);
-        let page = Page { directory, metrics: Metrics::new().unwrap(), job: "node".into() };
+        let page = Page { directory, board: Arc::default(), metrics: Metrics::new().unwrap(), job: "node".into() };
         let mut text = Vec::new();
-        page.write(&mut text).unwrap();
+        page.write(&mut text, Format::Text).unwrap();
         String::from_utf8(text).unwrap()
     }
 

@@ -179,6 +179,7 @@ fn inventory(hosts: &str) -> Inventory {
             "services.toml",
             "[services.cpu]\nplugin = \"cpu\"\ninterval = \"10s\"\n[services.cpu-again]\nplugin = \"cpu\"\ninterval = \"10s\"\n",
         ),
+        rules: Vec::new(),
     };
     let mistakes = Mistakes::default();
     let inventory = Inventory::read(&sources, &mistakes);

@@ -1,0 +1,171 @@
+//! How the fleet tells the judge what happens. Reports wait in a bounded queue, and what does not fit is counted. What a
+//! host is cannot get lost: of each host only the newest word waits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hostwatch_wire::HostId;
+use tokio::sync::{Notify, mpsc};
+
+use crate::directory::Service;
+use crate::fleet::State;
+use crate::inventory::{FleetRule, Labels, Plan};
+
+/// So many reports may wait.
+const REPORTS: usize = 1 << 15;
+
+/// What the fleet has to tell.
+#[derive(Debug)]
+pub(crate) enum Observation {
+    /// A host came, or is another than it was.
+    Changed(HostId, HostFacts),
+    /// A host is no longer watched.
+    Removed(HostId),
+    /// Other rules over the fleet are in force.
+    Rules(Vec<Arc<FleetRule>>),
+    /// Results of a host's services.
+    Report(Report),
+}
+
+/// What of a host the judging depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct HostFacts {
+    /// What the host is.
+    pub state: State,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// What it has to run.
+    pub plan: Arc<Plan>,
+}
+
+impl HostFacts {
+    /// Whether `other` is the same, down to where it lies.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.state == other.state && Arc::ptr_eq(&self.labels, &other.labels) && Arc::ptr_eq(&self.plan, &other.plan)
+    }
+}
+
+/// Results of a host's services.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// Whose.
+    pub host: HostId,
+    /// How long ago they were collected, in milliseconds by the server's clock, when they were received.
+    pub age_ms: u64,
+    /// Whether they are the newest; others fill histories and are not judged.
+    pub fresh: bool,
+    /// The results.
+    pub services: Vec<Arc<Service>>,
+}
+
+/// The fleet's end.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    shared: Arc<Shared>,
+    reports: mpsc::Sender<Report>,
+    dropped: u64,
+}
+
+/// The judge's end.
+#[derive(Debug)]
+pub(crate) struct FeedReceiver {
+    shared: Arc<Shared>,
+    reports: mpsc::Receiver<Report>,
+}
+
+/// What is another than it was: the newest word on everything.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// The rules over the fleet, if they changed.
+    pub rules: Option<Vec<Arc<FleetRule>>>,
+    /// The hosts that changed; nothing for one that was removed.
+    pub hosts: HashMap<HostId, Option<HostFacts>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Written by the fleet, taken by the judge; held for a moment only.
+    changes: Mutex<Option<Changes>>,
+    arrived: Notify,
+}
+
+/// Both ends.
+#[must_use]
+pub(crate) fn feed() -> (Feed, FeedReceiver) {
+    let shared = Arc::<Shared>::default();
+    let (sender, receiver) = mpsc::channel(REPORTS);
+    let feed = Feed { shared: Arc::clone(&shared), reports: sender, dropped: 0 };
+    (feed, FeedReceiver { shared, reports: receiver })
+}
+
+impl Feed {
+    /// Tells everything, in order, and never waits.
+    pub(crate) fn tell(&mut self, observations: Vec<Observation>) {
+        let mut reports = Vec::with_capacity(observations.len());
+        let mut told = observations.into_iter().filter_map(|observation| match observation {
+            Observation::Report(report) => {
+                reports.push(report);
+                None
+            }
+            other => Some(other),
+        });
+        if let Some(first) = told.next() {
+            let mut waiting = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            let changes = waiting.get_or_insert_default();
+            for change in std::iter::once(first).chain(told) {
+                changes.enter(change);
+            }
+            drop(waiting);
+            self.shared.arrived.notify_one();
+        }
+        for report in reports {
+            self.dropped += u64::from(self.reports.try_send(report).is_err());
+        }
+    }
+
+    /// Reports that found no room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Reports that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.reports.max_capacity() - self.reports.capacity()
+    }
+}
+
+impl Changes {
+    fn enter(&mut self, observation: Observation) {
+        match observation {
+            Observation::Changed(host, facts) => {
+                self.hosts.insert(host, Some(facts));
+            }
+            Observation::Removed(host) => {
+                self.hosts.insert(host, None);
+            }
+            Observation::Rules(rules) => self.rules = Some(rules),
+            Observation::Report(_) => {}
+        }
+    }
+}
+
+impl FeedReceiver {
+    /// Waits until something was told: a report, or nothing but changes.
+    pub(crate) async fn recv(&mut self) -> Option<Report> {
+        tokio::select! {
+            biased;
+            () = self.shared.arrived.notified() => None,
+            Some(report) = self.reports.recv() => Some(report),
+        }
+    }
+
+    /// A further report, if one waits.
+    pub(crate) fn try_recv(&mut self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    /// What changed since the last call. To be taken before the reports that were received.
+    pub(super) fn changes(&self) -> Option<Changes> {
+        self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: figures of the release build, printed and never asserted: machines differ.
 
 mod idle;
+mod judge;
 mod push;
+mod swarm;
 
 use std::time::Duration;
 
@@ -26,12 +28,23 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
     },
+    /// The time to judge one report of 500 series with 50 triggers, beside a Prometheus that evaluates the same rules over the
+    /// same series; then 10,000 hosts with 20 triggers each.
+    Judge {
+        /// How many seconds of reports are judged.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..))]
+        seconds: u64,
+        /// How many hosts there are in the second part.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        hosts: u32,
+    },
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         install(&["redis-server"])?;
         match self {
+            Self::Judge { seconds, hosts } => judge::run(Duration::from_secs(*seconds), *hosts),
             Self::Push { runs } => push::run(*runs),
             Self::Idle { seconds } => idle::run(Duration::from_secs(*seconds)),
         }

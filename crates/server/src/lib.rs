@@ -141,7 +141,7 @@ pub async fn run(
         let _last = link_shutdown.drop_guard();
         carrying.await
     });
-    let judging = JudgeTask { feed: observations, state: state.clone() };
+    let judging = JudgeTask { feed: observations, state: state.clone(), metrics: metrics.clone() };
     tasks.spawn("judge", judging.run(judge, watchdog.pulse("judge", SILENCE), shutdown.clone()));
     let ingest = Ingest {
         inbox,

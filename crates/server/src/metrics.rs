@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub inbox_messages: IntGauge,
     /// Messages that found the inbox full.
     pub inbox_dropped: IntCounter,
+    /// How long it took to judge one report.
+    pub judge_seconds: Histogram,
     /// Reports that wait to be judged.
     pub judge_waiting: IntGauge,
     /// Reports that the judge had no room for.
@@ -86,6 +88,11 @@ impl Metrics {
                 "hostwatch_inbox_dropped_total",
                 "Messages from hosts that found the inbox full.",
             )?,
+            judge_seconds: fine_histogram(
+                &registry,
+                "hostwatch_judge_report_duration_seconds",
+                "Time to take in the results of one report and to judge every trigger that reads them.",
+            )?,
             judge_waiting: gauge(&registry, "hostwatch_judge_reports", "Reports that wait to be judged.")?,
             judge_dropped: counter(
                 &registry,
@@ -125,6 +132,12 @@ impl Metrics {
 
 fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Histogram> {
     let buckets = prometheus::exponential_buckets(0.000_1, 4.0, 10)?;
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+}
+
+/// For what takes microseconds.
+fn fine_histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Histogram> {
+    let buckets = prometheus::exponential_buckets(0.000_002, 4.0, 10)?;
     register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
 }
 

@@ -29,11 +29,22 @@ impl Prometheus {
     /// # Errors
     /// When prometheus is not installed, refuses the configuration or does not come up.
     pub fn start(scrape_configs: &str) -> Result<Self> {
+        Self::start_with_rules(scrape_configs, "groups: []\n")
+    }
+
+    /// Starts one that also evaluates the rules of a rules file.
+    ///
+    /// # Errors
+    /// As [`Prometheus::start`].
+    pub fn start_with_rules(scrape_configs: &str, rules: &str) -> Result<Self> {
         let home = Home::new("prometheus", None)?;
         let address = format!("127.0.0.1:{}", free_port()?);
-        let config =
-            format!("global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n{scrape_configs}\n");
+        let config = format!(
+            "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nrule_files: [rules.yml]\n\
+             scrape_configs:\n{scrape_configs}\n"
+        );
         home.write("prometheus.yml", &config)?;
+        home.write("rules.yml", rules)?;
         let mut command = Command::new(require("prometheus")?);
         command.arg(format!("--config.file={}", home.path().join("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", home.path().join("data").display()));

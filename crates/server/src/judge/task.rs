@@ -11,14 +11,13 @@ use tracing::error;
 use super::feed::{Changes, FeedReceiver};
 use super::{Judge, SavedAlerts};
 use crate::clock::Now;
+use crate::metrics::Metrics;
 use crate::state::StateDirectory;
 
 /// So many reports are judged before anything else has its turn.
 const BATCH: usize = 256;
-/// How exact timers are.
+/// How exact timers are, and how soon readers see what is new.
 const TICK: Duration = Duration::from_millis(250);
-/// Readers see something new so often at most.
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 /// The alerts are saved so soon after a transition…
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// …and so often in any case, so that a restart knows how long nobody looked.
@@ -30,6 +29,8 @@ pub(crate) struct JudgeTask {
     pub feed: FeedReceiver,
     /// Where the alerts are saved.
     pub state: StateDirectory,
+    /// Where the figures are kept.
+    pub metrics: Metrics,
 }
 
 impl JudgeTask {
@@ -46,7 +47,7 @@ impl JudgeTask {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut saving: Option<JoinHandle<()>> = None;
-        let (mut saved, mut published) = (Instant::now(), Instant::now());
+        let mut saved = Instant::now();
         let mut begun = false;
         while !shutdown.is_cancelled() {
             pulse.beat();
@@ -65,14 +66,13 @@ impl JudgeTask {
             }
             for _ in 0..BATCH {
                 let Some(next) = report.take().or_else(|| self.feed.try_recv()) else { break };
+                let timer = self.metrics.judge_seconds.start_timer();
                 judge.on_report(&next, now);
+                timer.observe_duration();
             }
             if ticked {
                 judge.tick(now);
-            }
-            if ticked || now.since(published) >= PUBLISH_INTERVAL {
                 judge.publish();
-                published = now.monotonic;
             }
             let due = now.since(saved) >= if judge.is_unsaved() { SAVE_AFTER } else { SAVE_INTERVAL };
             if due && saving.as_ref().is_none_or(JoinHandle::is_finished) {

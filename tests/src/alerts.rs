@@ -26,7 +26,7 @@ struct Rig {
     server: Server,
     client: Client,
     proc: TempDir,
-    _redis: Redis,
+    redis: Redis,
 }
 
 impl Rig {
@@ -53,7 +53,7 @@ impl Rig {
         server.eventually("the host has a load", DEADLINE, |page| {
             page.value("node_load1", &[("instance", "web")]).context("no load").map(drop)
         })?;
-        Ok(Self { server, client, proc, _redis: redis })
+        Ok(Self { server, client, proc, redis })
     }
 
     fn load(&self, load: f64) -> Result<()> {
@@ -348,5 +348,75 @@ fn a_rule_that_fails_says_so_and_the_others_go_on() -> Result<()> {
     assert_eq!(log.matches("rule Broken of load failed").count(), 1, "{log}");
     let failures = rig.server.page()?.value("hostwatch_rule_evaluation_failures_total", &[("rule", "Broken")]);
     assert!(failures >= Some(2.0));
+    Ok(())
+}
+
+#[test]
+fn a_fleet_that_falls_silent_is_one_alert() -> Result<()> {
+    let redis = Redis::start()?;
+    let settings = "[liveness]\nheartbeat = \"1s\"\ndown_after = \"4s\"\n";
+    let hosts = "[[match]]\nhost = \"*\"\ntemplates = [\"linux\"]\n";
+    let mut server = Server::start(&ServerSetup {
+        redis_url: redis.url(),
+        files: files(settings, hosts),
+        ..ServerSetup::default()
+    })?;
+    let names = ["a", "b", "c", "d"];
+    let mut clients = names.iter().map(|host| start_client(&redis, host)).collect::<Result<Vec<_>>>()?;
+    server.eventually("all are up", DEADLINE, |page| names.iter().try_for_each(|host| is_up(page, host)))?;
+    let connected = "hostwatch_host_reports_received_total";
+    server.eventually("every host has had its time to report", DEADLINE, |page| {
+        ensure!(page.value(connected, &[("instance", "a")]) >= Some(6.0));
+        Ok(())
+    })?;
+    for client in &mut clients[..3] {
+        client.kill()?;
+    }
+    server.eventually("one alert names the fleet", DEADLINE, |page| {
+        ensure!(
+            alerts(page, "FleetSilent").any(|alert| alert.has(&[("alertstate", "firing"), ("severity", "critical")]))
+        );
+        Ok(())
+    })?;
+    server.eventually("all three are down", DEADLINE, |page| {
+        ensure!(page.value("hostwatch_hosts", &[("state", "down")]) == Some(3.0));
+        Ok(())
+    })?;
+    let page = server.page()?;
+    assert_eq!((alerts(&page, "FleetSilent").count(), alerts(&page, "HostDown").count()), (1, 0));
+    for client in &mut clients[..2] {
+        client.start_again()?;
+    }
+    server.eventually("what is down still is announced", DEADLINE, |page| {
+        ensure!(alerts(page, "FleetSilent").count() == 0, "the fleet is silent");
+        let down: Vec<&str> = alerts(page, "HostDown").filter_map(|alert| alert.label("instance")).collect();
+        ensure!(down == ["c"], "{down:?}");
+        Ok(())
+    })?;
+    let (_, events) = server.get("/api/v1/events?alertname=HostDown")?;
+    let events: Value = serde_json::from_str(&events)?;
+    let all = events["events"].as_array().context("no events")?;
+    assert!(all.iter().all(|event| event["host"] == "c"), "{events}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_cut_off_blames_its_link_and_no_host() -> Result<()> {
+    let settings = "[liveness]\nheartbeat = \"1s\"\ndown_after = \"4s\"\n";
+    let mut rig = Rig::start(settings, "expr = \"node_load1 > 10\"")?;
+    rig.redis.stop()?;
+    rig.server.eventually("the link is named", DEADLINE, |page| {
+        ensure!(alerts(page, "RedisLinkDown").any(|alert| alert.has(&[("alertstate", "firing")])));
+        Ok(())
+    })?;
+    assert_eq!(alerts(&rig.server.page()?, "HostDown").count(), 0);
+    rig.redis.start_again()?;
+    rig.server.eventually("the link is back and the host is up", DEADLINE, |page| {
+        ensure!(alerts(page, "RedisLinkDown").count() == 0);
+        ensure!(page.value("hostwatch_host_up", &[("instance", "web")]) == Some(1.0));
+        Ok(())
+    })?;
+    let events = rig.api("/api/v1/events?alertname=HostDown")?;
+    assert_eq!(events["events"].as_array().map(Vec::len), Some(0), "{events}");
     Ok(())
 }

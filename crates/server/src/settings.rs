@@ -189,6 +189,7 @@ fn read_timing(liveness: Option<Table<'_>>, delivery: Option<Table<'_>>) -> Timi
         left_grace: 600 * SECOND,
         forget_after: DAY,
         ack_interval: 30 * SECOND,
+        silent_percent: 50,
     };
     // A client takes nothing shorter from a server.
     let shortest = SECOND;
@@ -202,6 +203,9 @@ fn read_timing(liveness: Option<Table<'_>>, delivery: Option<Table<'_>>) -> Timi
             if let Some(duration) = table.duration(key, shortest..=longest) {
                 *value = duration.value;
             }
+        }
+        if let Some(percent) = table.integer("silent_percent", 1..=100) {
+            timing.silent_percent = percent.value as u8;
         }
         if timing.down_after < 3 * timing.heartbeat {
             let [down_after, heartbeat] = [timing.down_after, timing.heartbeat].map(humantime::format_duration);

@@ -9,7 +9,7 @@ use super::life::State;
 use super::{Effect, Fleet, MAX_HOSTS, Timing};
 use crate::clock::Now;
 use crate::inventory::{Inventory, Labels};
-use crate::judge::Observation;
+use crate::judge::{Observation, StormSettings};
 
 /// The largest number that the wire carries.
 const MAX_NUMBER: u64 = 1 << 53;
@@ -111,6 +111,8 @@ impl Fleet {
         self.timing = timing;
         let watched = self.hosts.values().map(|host| (&host.id, &*host.claimed, host.origin, host.plan.as_deref()));
         let changes = difference(watched, &inventory);
+        let (silent_percent, down_after) = (self.timing.silent_percent, self.timing.down_after);
+        self.observations.push(Observation::Storm(StormSettings { silent_percent, down_after }));
         self.observations.push(Observation::Rules(inventory.fleet_rules().to_vec()));
         self.inventory = inventory;
         let (mut added, mut removed, mut configured) = (0, 0, 0);

@@ -170,6 +170,7 @@ mod tests {
             left_grace: 600 * SECOND,
             forget_after: 86_400 * SECOND,
             ack_interval: 30 * SECOND,
+            silent_percent: 50,
         }
     }
 

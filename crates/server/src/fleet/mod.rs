@@ -51,7 +51,7 @@ pub(crate) struct Identity {
     pub life: Life,
 }
 
-/// How long things may take.
+/// How long things may take, and how many hosts may fall silent at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// The longest time between two reports of a host.
@@ -64,6 +64,8 @@ pub struct Timing {
     pub forget_after: Duration,
     /// The time between two acknowledgements.
     pub ack_interval: Duration,
+    /// When this share of the hosts falls silent at once, in percent, that is one alert and not one for each.
+    pub silent_percent: u8,
 }
 
 /// What has to be done in consequence of an event.
@@ -168,12 +170,14 @@ impl Fleet {
     /// The link to Redis is there, and every subscription confirmed.
     pub(crate) fn on_connected(&mut self, since: Instant) {
         self.connected_since = Some(since);
+        self.observations.push(Observation::Link(true));
         self.summary.synchronized = false;
     }
 
     /// The link to Redis is away.
     pub(crate) fn on_disconnected(&mut self) {
         self.connected_since = None;
+        self.observations.push(Observation::Link(false));
         self.summary.synchronized = false;
     }
 

@@ -144,6 +144,21 @@ impl Board {
     }
 }
 
+impl RuleStatus {
+    /// A rule that no file says.
+    pub(super) fn built_in(rule: &RuleText, places: Places) -> Self {
+        Self {
+            name: "built-in".into(),
+            kind: "built-in",
+            subject: rule.alert.clone(),
+            expr: rule.expr.as_str().into(),
+            severity: rule.severity().to_owned(),
+            places,
+            health: Health::default(),
+        }
+    }
+}
+
 impl Places {
     /// A rule stands like this in one more place.
     pub(super) fn add(&mut self, alerts: &Alerts) {

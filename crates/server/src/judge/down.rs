@@ -8,10 +8,8 @@ use crate::inventory::RuleText;
 
 use super::alert::Condition;
 
-/// What stands for the service in lists of rules.
-pub(super) const GROUP: &str = "built-in";
 /// The condition, as far as it can be said in PromQL.
-pub(super) const EXPR: &str = "hostwatch_host_state{state=\"down\"} == 1";
+const EXPR: &str = "hostwatch_host_state{state=\"down\"} == 1";
 
 /// The rule.
 pub(super) static HOST_DOWN: LazyLock<Arc<RuleText>> = LazyLock::new(|| {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hostwatch_wire::HostId;
 use tokio::sync::{Notify, mpsc};
 
+use super::storm::StormSettings;
 use crate::directory::Service;
 use crate::fleet::State;
 use crate::inventory::{FleetRule, Labels, Plan};
@@ -23,6 +24,10 @@ pub(crate) enum Observation {
     Removed(HostId),
     /// Other rules over the fleet are in force.
     Rules(Vec<Arc<FleetRule>>),
+    /// The storm guard has these settings.
+    Storm(StormSettings),
+    /// The link to Redis is there, or away.
+    Link(bool),
     /// Results of a host's services.
     Report(Report),
 }
@@ -78,6 +83,10 @@ pub(crate) struct FeedReceiver {
 pub(super) struct Changes {
     /// The rules over the fleet, if they changed.
     pub rules: Option<Vec<Arc<FleetRule>>>,
+    /// The settings of the storm guard, if they changed.
+    pub storm: Option<StormSettings>,
+    /// Whether the link to Redis is there, if it changed.
+    pub link: Option<bool>,
     /// The hosts that changed; nothing for one that was removed.
     pub hosts: HashMap<HostId, Option<HostFacts>>,
 }
@@ -144,6 +153,8 @@ impl Changes {
                 self.hosts.insert(host, None);
             }
             Observation::Rules(rules) => self.rules = Some(rules),
+            Observation::Storm(settings) => self.storm = Some(settings),
+            Observation::Link(is_connected) => self.link = Some(is_connected),
             Observation::Report(_) => {}
         }
     }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostwatch_rules::{EvaluationError, Labels, Sample, Samples};
+use hostwatch_rules::{EvaluationError, Sample, Samples};
 use hostwatch_wire::HostId;
 
 use super::Desk;
-use super::alert::{Alerts, Delays};
+use super::alert::{Alerts, Condition, Delays};
 use super::binding::{Binding, BoundTrigger, Key, Shape};
-use super::down::HOST_DOWN;
+use super::down::{self, HOST_DOWN};
 use super::feed::{HostFacts, Report};
 use super::journal::Journal;
-use super::outlook::{Bearer, Life, Results};
+use super::outlook::{Bearer, Fact, Results};
 use super::saved::{Place, Restored};
 use super::service::ServiceData;
 use crate::fleet::State;
@@ -30,7 +30,9 @@ pub(super) struct Watched {
     /// Those of `HostDown`.
     down: Alerts,
     /// When time alone may change something, in milliseconds since 1970.
-    pub(super) deadline_ms: Option<i64>,
+    deadline_ms: Option<i64>,
+    /// Whether it was up since the judge began.
+    was_up: bool,
 }
 
 impl Watched {
@@ -41,7 +43,8 @@ impl Watched {
         let alerts = triggers.map(|trigger| take(Some(&*trigger.service), &trigger.rule.text)).collect();
         let down = take(None, &HOST_DOWN);
         let binding = Arc::default();
-        let mut host = Self { id, facts, services: Vec::new(), binding, alerts, down, deadline_ms: None };
+        let mut host =
+            Self { id, facts, services: Vec::new(), binding, alerts, down, deadline_ms: None, was_up: false };
         host.relabel();
         host
     }
@@ -95,6 +98,7 @@ impl Watched {
     /// that are gone end.
     pub(super) fn change(&mut self, facts: HostFacts, journal: &mut Journal, now_ms: i64) -> bool {
         let before = std::mem::replace(&mut self.facts, facts);
+        self.was_up |= before.state == State::Up;
         if !Arc::ptr_eq(&before.plan.triggers, &self.facts.plan.triggers) {
             let mut old: Vec<(&Arc<Trigger>, Alerts)> =
                 before.plan.triggers.iter().zip(std::mem::take(&mut self.alerts)).collect();
@@ -144,6 +148,17 @@ impl Watched {
         self.binding = binding;
     }
 
+    /// Everything is to be judged at the next tick.
+    pub(super) fn make_due(&mut self) {
+        self.deadline_ms = Some(i64::MIN);
+    }
+
+    /// Whether it fell silent, and that is not announced.
+    pub(super) fn is_silent(&self) -> bool {
+        let silent = matches!(self.facts.state, State::Down) || (self.facts.state == State::Stale && self.was_up);
+        silent && self.down.is_empty()
+    }
+
     /// Whether time alone may have changed something.
     pub(super) fn is_due(&self, now_ms: i64) -> bool {
         self.deadline_ms.is_some_and(|deadline| deadline <= now_ms)
@@ -164,11 +179,10 @@ impl Watched {
         for service in self.services.iter_mut().filter(|service| !service.is_fresh(now_ms)) {
             service.hide(now_ms);
         }
-        let life = Life {
-            bearer: Bearer { host: Some((&self.id, &self.facts.labels)), rule: &HOST_DOWN },
-            state: self.facts.state,
-            none: Labels::default(),
-        };
+        // What is announced already is followed; in a storm nothing further is.
+        let held = desk.holds_down && self.down.is_empty();
+        let condition = if held { Condition::NoData } else { down::condition(self.facts.state) };
+        let life = Fact::new(Bearer { host: Some((&self.id, &self.facts.labels)), rule: &HOST_DOWN }, condition);
         let delays = Delays { hold_ms: 0, keep_ms: 0 };
         self.down.judge(&life, delays, now_ms, |alert, step| {
             desk.journal.note(Some(&self.id), &HOST_DOWN.alert, alert, step, now_ms);

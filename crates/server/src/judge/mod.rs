@@ -14,6 +14,7 @@ mod journal;
 mod outlook;
 mod saved;
 mod service;
+mod storm;
 mod table;
 mod task;
 #[cfg(test)]
@@ -30,11 +31,13 @@ pub(crate) use board::{ActiveAlert, Board, Event, RuleStatus, View};
 pub(crate) use feed::{Feed, HostFacts, Observation, Report, feed};
 pub(crate) use fleet_rules::knows;
 pub(crate) use saved::SavedAlerts;
+pub(crate) use storm::StormSettings;
 pub(crate) use task::JudgeTask;
 
 use crate::clock::Now;
 use crate::directory::Directory;
-use crate::inventory::{FleetRule, FleetRuleKind};
+use crate::fleet::State;
+use crate::inventory::{FleetRule, FleetRuleKind, RuleText};
 use binding::Bindings;
 use board::Places;
 use down::HOST_DOWN;
@@ -42,12 +45,14 @@ use fleet_rules::{Fleet, FleetRules};
 use host::Watched;
 use journal::Journal;
 use saved::{Place, Restored, SavedAlert};
+use storm::{Census, Storm};
 use table::Table;
 
 /// See the module.
 pub(crate) struct Judge {
     hosts: HashMap<HostId, Watched>,
     fleet: FleetRules,
+    storm: Storm,
     bindings: Bindings,
     desk: Desk,
     restored: Restored,
@@ -69,6 +74,8 @@ struct Desk {
     journal: Journal,
     condition_room: Scratch,
     recover_room: Scratch,
+    /// Whether no further host is to be announced as down.
+    holds_down: bool,
 }
 
 impl Judge {
@@ -83,12 +90,15 @@ impl Judge {
     ) -> Self {
         let mut desk = Desk::default();
         desk.journal.restore(saved.events);
+        let mut restored = Restored::new(saved.alerts, saved.saved_at_ms);
+        let [link_down, fleet_silent] = storm::rules().map(|rule| restored.take(&Place::new(None, None, rule)));
         Self {
             hosts: HashMap::new(),
             fleet: FleetRules::default(),
+            storm: Storm::new(link_down, fleet_silent),
             bindings: Bindings::default(),
             desk,
-            restored: Restored::new(saved.alerts, saved.saved_at_ms),
+            restored,
             board,
             directory,
             job,
@@ -115,6 +125,17 @@ impl Judge {
         self.dirty = true;
     }
 
+    /// The storm guard has these settings.
+    pub(crate) fn guard(&mut self, settings: StormSettings) {
+        self.storm.apply(settings);
+    }
+
+    /// The link to Redis is there, or away.
+    pub(crate) fn on_link(&mut self, is_connected: bool, now: Now) {
+        let now_ms = self.time(now);
+        self.storm.on_link(is_connected, now_ms);
+    }
+
     /// Every host and rule that is known at the start has come: what was saved of others ends.
     pub(crate) fn begin(&mut self, now: Now) {
         let now_ms = self.time(now);
@@ -123,7 +144,7 @@ impl Judge {
         self.dirty = true;
     }
 
-    /// A host came, or is another than it was.
+    /// A host came, or is another than it was. It is judged at the next tick, when it is known whether others are, too.
     pub(crate) fn on_host(&mut self, id: HostId, facts: HostFacts, now: Now) {
         let now_ms = self.time(now);
         let unbound = match self.hosts.get_mut(&id) {
@@ -138,7 +159,7 @@ impl Judge {
             self.rebind(&id);
         }
         if let Some(host) = self.hosts.get_mut(&id) {
-            host.judge_all(&mut self.desk, now_ms);
+            host.make_due();
         }
         self.dirty = true;
     }
@@ -169,12 +190,29 @@ impl Judge {
     /// Time has passed: timers run out, services fall silent, rules over the fleet are due.
     pub(crate) fn tick(&mut self, now: Now) {
         let now_ms = self.time(now);
+        self.watch_for_storms(now_ms);
         for host in self.hosts.values_mut().filter(|host| host.is_due(now_ms)) {
             host.judge_all(&mut self.desk, now_ms);
             self.dirty = true;
         }
         let fleet = Fleet { hosts: &self.hosts, directory: &self.directory, job: &self.job };
         self.dirty |= self.fleet.judge_due(&fleet, &mut self.desk, now_ms);
+    }
+
+    fn watch_for_storms(&mut self, now_ms: i64) {
+        let mut census = Census::default();
+        for host in self.hosts.values() {
+            census.heard += usize::from(host.facts.state == State::Up);
+            census.silent += usize::from(host.is_silent());
+        }
+        let Desk { journal, holds_down, .. } = &mut self.desk;
+        self.storm.judge(census, now_ms, |rule, alert, step| {
+            journal.note(None, &rule.alert, alert, step, now_ms);
+            self.dirty = true;
+        });
+        if std::mem::replace(holds_down, self.storm.holds()) && !self.storm.holds() {
+            self.hosts.values_mut().for_each(Watched::make_due);
+        }
     }
 
     fn rebind(&mut self, id: &HostId) {
@@ -196,7 +234,13 @@ impl Judge {
         ids.sort();
         let mut alerts: Vec<ActiveAlert> = Vec::new();
         let mut places = vec![Places::default(); self.desk.table.rows().len()];
-        let mut host_down = Places::default();
+        let mut built_in: Vec<(&Arc<RuleText>, Places)> = vec![(&HOST_DOWN, Places::default())];
+        for (rule, standing) in self.storm.rules() {
+            let mut places = Places::default();
+            places.add(standing);
+            built_in.push((rule, places));
+            alerts.extend(standing.iter().map(|alert| ActiveAlert::new(None, rule, alert)));
+        }
         for (row, rule, standing) in self.fleet.alerts() {
             if let FleetRuleKind::Alert(alert) = &rule.kind {
                 places[row].add(standing);
@@ -207,22 +251,13 @@ impl Judge {
         }
         for id in ids {
             for standing in self.hosts[id].standings() {
-                standing.row.map_or(&mut host_down, |row| &mut places[row]).add(standing.alerts);
+                standing.row.map_or(&mut built_in[0].1, |row| &mut places[row]).add(standing.alerts);
                 alerts.extend(standing.alerts.iter().map(|alert| ActiveAlert::new(Some(id), standing.rule, alert)));
             }
         }
-        let built_in = RuleStatus {
-            name: down::GROUP.into(),
-            kind: "built-in",
-            subject: HOST_DOWN.alert.clone(),
-            expr: down::EXPR.into(),
-            severity: HOST_DOWN.severity().to_owned(),
-            places: host_down,
-            ..RuleStatus::default()
-        };
         let rows = self.desk.table.rows().iter().zip(places).filter(|(_, places)| *places != Places::default());
         let mut rules: Vec<RuleStatus> = rows.map(|(row, places)| RuleStatus { places, ..row.clone() }).collect();
-        rules.push(built_in);
+        rules.extend(built_in.into_iter().map(|(rule, places)| RuleStatus::built_in(rule, places)));
         rules.sort_by(|a, b| (&a.name, &a.subject, &a.severity).cmp(&(&b.name, &b.subject, &b.severity)));
         self.board.set(View {
             alerts,
@@ -243,6 +278,10 @@ impl Judge {
         let saved_at_ms = self.time(now);
         self.desk.journal.unsaved = false;
         let mut alerts = Vec::new();
+        for (rule, standing) in self.storm.rules() {
+            let place = Place::new(None, None, rule);
+            alerts.extend(standing.iter().map(|alert| SavedAlert::new(&place, alert)));
+        }
         for (_, rule, standing) in self.fleet.alerts() {
             if let FleetRuleKind::Alert(alert) = &rule.kind {
                 let place = Place::new(None, Some(&rule.name), &alert.text);

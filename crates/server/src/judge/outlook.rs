@@ -7,8 +7,6 @@ use hostwatch_wire::HostId;
 
 use super::alert::{Condition, Outlook};
 use super::binding::Key;
-use super::down;
-use crate::fleet::State;
 use crate::inventory::{self, RuleText};
 
 /// Whom alerts are about: what gives them labels beside those of the result.
@@ -79,24 +77,27 @@ fn condition(outcomes: &Outcomes<'_, Key>, is_wanted: impl Fn(&Labels) -> bool) 
     })
 }
 
-/// How `HostDown` stands with a host.
-pub(super) struct Life<'a> {
-    pub(super) bearer: Bearer<'a>,
-    pub(super) state: State,
-    /// The result has no labels of its own.
-    pub(super) none: Labels,
+/// A condition that no expression says: it has no labels of its own.
+pub(super) struct Fact<'a> {
+    bearer: Bearer<'a>,
+    condition: Condition,
+    none: Labels,
 }
 
-impl Outlook for Life<'_> {
+impl<'a> Fact<'a> {
+    pub(super) fn new(bearer: Bearer<'a>, condition: Condition) -> Self {
+        Self { bearer, condition, none: Labels::default() }
+    }
+}
+
+impl Outlook for Fact<'_> {
     fn holding(&self) -> impl Iterator<Item = (&Labels, f64)> {
-        match down::condition(self.state) {
-            Condition::Holds(value) => Some((&self.none, value)).into_iter(),
-            Condition::Fails | Condition::NoData => None.into_iter(),
-        }
+        let value = if let Condition::Holds(value) = self.condition { Some(value) } else { None };
+        value.map(|value| (&self.none, value)).into_iter()
     }
 
     fn condition(&self, _: &Labels) -> Condition {
-        down::condition(self.state)
+        self.condition
     }
 
     fn recover(&self, _: &Labels) -> Option<Condition> {

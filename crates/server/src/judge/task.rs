@@ -102,6 +102,12 @@ fn take_changes(judge: &mut Judge, changes: Changes, now: Now) {
     if let Some(rules) = changes.rules {
         judge.apply(&rules, now);
     }
+    if let Some(settings) = changes.storm {
+        judge.guard(settings);
+    }
+    if let Some(is_connected) = changes.link {
+        judge.on_link(is_connected, now);
+    }
     for (host, facts) in changes.hosts {
         match facts {
             Some(facts) => judge.on_host(host, facts, now),

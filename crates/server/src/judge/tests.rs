@@ -33,6 +33,7 @@ impl Rig {
         let board = Arc::<Board>::default();
         let judge = Judge::new(Arc::clone(&board), Arc::default(), "node".into(), saved, now);
         let mut rig = Self { judge, board, inventory: inventory(triggers, ""), layouts: Layouts::default(), now };
+        rig.judge.on_link(true, now);
         rig.host(State::Up);
         rig.judge.begin(now);
         rig
@@ -43,6 +44,7 @@ impl Rig {
         let (_, plan) = self.inventory.plan(&id, &Labels::new()).unwrap();
         let labels = Arc::new(plan.labels.clone());
         self.judge.on_host(id, HostFacts { state, labels, plan }, self.now);
+        self.judge.tick(self.now);
     }
 
     fn pass(&mut self, time: Duration) {

@@ -164,6 +164,7 @@ fn timing() -> Timing {
         left_grace: 600 * SECOND,
         forget_after: 3_600 * SECOND,
         ack_interval: 30 * SECOND,
+        silent_percent: 50,
     }
 }
 

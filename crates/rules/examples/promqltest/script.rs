@@ -177,7 +177,7 @@ impl Eval {
         let mut scratch = Scratch::default();
         let result = plan.evaluate(at_ms, LOOKBACK, store, &mut scratch);
         let result = match result {
-            Ok(result) => result.map(|(slot, value)| (plan.labels()[slot].clone(), value)).collect(),
+            Ok(result) => result.values().map(|(labels, value)| (labels.clone(), value)).collect(),
             Err(error) if self.fails => return self.check_message(&error.to_string()),
             Err(error) => return Outcome::Failed(format!("{}: {error}", self.expression)),
         };

@@ -9,6 +9,7 @@ use hostwatch_wire::{Ack, Applied, Epoch, Facts, HostConfig, HostId, Known, Layo
 
 use super::Timing;
 use super::life::{Pulse, State};
+use super::repair::Repair;
 use super::reports::Parked;
 use super::tracking::{Arrival, Track};
 use crate::clock::Now;
@@ -55,6 +56,7 @@ pub(super) struct Host {
     /// What the books said when this process began to count.
     pub(super) before: Totals,
     pub(super) parked: Parked,
+    pub(super) repair: Repair,
     pub(super) skew: Option<Skew>,
     pub(super) last_report_ms: Option<u64>,
     pub(super) services: BTreeMap<Arc<str>, Newest>,
@@ -160,6 +162,7 @@ impl Host {
             observed: None,
             dirty: false,
             parked: Parked::default(),
+            repair: Repair::default(),
             skew: None,
             last_report_ms: None,
             services: BTreeMap::new(),
@@ -333,6 +336,7 @@ impl Host {
     pub(super) fn observe(&mut self) -> Option<Observation> {
         let facts = HostFacts {
             state: self.pulse.state(),
+            is_settled: self.repair.is_settled(),
             labels: Arc::clone(&self.labels),
             plan: Arc::clone(self.plan.as_ref()?),
         };

@@ -61,6 +61,10 @@ impl Fleet {
             }
         }
         self.adopt(&id, planned, now);
+        let wants_past = self.wants_past(&id);
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.repair.begin(ring, wants_past, now);
+        }
         self.reconcile(&id, hello.revision, now);
         self.welcome(&id, Some(epoch));
         self.changed_now(&id, now);

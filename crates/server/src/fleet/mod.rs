@@ -8,6 +8,7 @@ mod difference;
 mod host;
 mod join;
 mod life;
+mod repair;
 mod reports;
 mod saved;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::inventory::Inventory;
 use crate::judge::Observation;
 use crate::layouts::Layouts;
 use host::Host;
+use repair::Budget;
 
 /// The most hosts that may wait for somebody to configure them.
 const MAX_PENDING: usize = 10_000;
@@ -102,6 +104,7 @@ pub(crate) struct Fleet {
     /// Whether hosts came or went since the directory was told.
     members_changed: bool,
     log_limit: OncePerMinute<&'static str>,
+    budget: Budget,
 }
 
 impl Fleet {
@@ -131,6 +134,7 @@ impl Fleet {
             changed: Vec::new(),
             members_changed: true,
             log_limit: OncePerMinute::default(),
+            budget: Budget::new(now),
         };
         fleet.restore(saved, &inventory, now);
         fleet.apply(inventory, fleet.timing.clone(), now);
@@ -185,7 +189,8 @@ impl Fleet {
     pub(crate) fn tick(&mut self, now: Now) {
         let mut forgotten = Vec::new();
         for host in self.hosts.values_mut() {
-            if host.tick(&self.timing, self.connected_since, now) && !mem::replace(&mut host.dirty, true) {
+            let settled = host.settle(now);
+            if (host.tick(&self.timing, self.connected_since, now) || settled) && !mem::replace(&mut host.dirty, true) {
                 self.changed.push(host.id.clone());
             }
             if let Some(ack) = host.due_ack(self.timing.ack_interval, now) {
@@ -198,6 +203,7 @@ impl Fleet {
         for id in forgotten {
             self.remove(&id);
         }
+        self.ask_for_missing(now);
     }
 
     /// Shows readers what has changed.

@@ -122,8 +122,20 @@ impl Fleet {
         let host = self.known_host(id)?;
         if missing.is_empty() {
             let acked = acked_by(server, &report.acked);
-            let arrival = host.receive(epoch, report.seq, report.oldest_seq, acked);
-            if arrival == Arrival::Newest && is_current {
+            let refills = host.repair.refills(epoch, report.seq);
+            let arrival = match host.receive(epoch, report.seq, report.oldest_seq, acked) {
+                Arrival::Duplicate if refills => {
+                    host.retired.duplicate -= 1;
+                    host.retired.resent += 1;
+                    Arrival::Late
+                }
+                arrival => arrival,
+            };
+            if arrival == Arrival::Late || (arrival == Arrival::Newest && !is_current) {
+                let (age_ms, services) = (host.age_ms(report.collected_at_ms, now), results(&report.services, &found));
+                let observed = judge::Report { host: id.clone(), age_ms, fresh: false, services };
+                self.observations.push(Observation::Report(observed));
+            } else if arrival == Arrival::Newest && is_current {
                 host.last_report_ms = Some(now.wall_ms);
                 host.skew = Some(Skew::measure(host.skew, report.collected_at_ms, now));
                 let services = host.show(&report.services, &found, now);
@@ -170,6 +182,7 @@ impl Fleet {
         if let Some((_, track)) = host.tracks.iter_mut().find(|(known, _)| *known == epoch) {
             track.give_up_before(gone.up_to + 1);
         }
+        host.repair.give_up_before(epoch, gone.up_to + 1);
         self.changed_now(id, now);
         Ok(())
     }
@@ -286,6 +299,23 @@ impl Host {
         }
         shown.iter().filter_map(|name| self.services.get(name)).map(|newest| Arc::clone(&newest.result)).collect()
     }
+}
+
+/// The results of a report that is not shown any more.
+fn results(services: &[ServiceReport<'_>], layouts: &Found) -> Vec<Arc<Service>> {
+    let with_values = services.iter().filter(|report| report.status == Status::Ok);
+    let results = with_values.filter_map(|report| {
+        let layout = Arc::clone(layouts.get(&report.layout?)?);
+        let series = SeriesBlock { layout, values: report.values.iter().collect(), hidden: Arc::default() };
+        Some(Arc::new(Service {
+            name: Arc::from(report.service),
+            status: report.status,
+            message: None,
+            duration_us: report.duration_us,
+            series: Some(series),
+        }))
+    });
+    results.collect()
 }
 
 /// Refuses a report whose values do not fit their layouts.

@@ -114,13 +114,29 @@ impl Track {
     }
 
     /// Takes `seq` out of what is missing; false when it was not.
-    fn take_missing(&mut self, seq: u64) -> bool {
+    pub(super) fn take_missing(&mut self, seq: u64) -> bool {
         let index = self.missing.partition_point(|range| range.last < seq);
         let Some(range) = self.missing.get(index).copied().filter(|range| range.first <= seq) else { return false };
         let left = (range.first < seq).then(|| SeqRange { first: range.first, last: seq - 1 });
         let right = (seq < range.last).then(|| SeqRange { first: seq + 1, last: range.last });
         self.missing.splice(index..=index, left.into_iter().chain(right));
         true
+    }
+
+    /// The oldest of what is missing, at most `count` reports.
+    #[must_use]
+    pub(super) fn missing_up_to(&self, count: u64) -> Vec<SeqRange> {
+        let mut left = count;
+        let mut ranges = Vec::new();
+        for range in &self.missing {
+            if left == 0 {
+                break;
+            }
+            let last = range.last.min(range.first + (left - 1));
+            left -= last - range.first + 1;
+            ranges.push(SeqRange { first: range.first, last });
+        }
+        ranges
     }
 
     /// Every report up to here is settled: received, or known to be lost.
@@ -265,6 +281,19 @@ mod tests {
             }
             prop_assert!(here.len() as u64 >= track.received());
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_oldest_first() {
+        let mut track = Track::new(0);
+        for seq in [3, 5, 20] {
+            track.receive(seq, 1);
+        }
+        let asked =
+            |count| track.missing_up_to(count).iter().map(|range| (range.first, range.last)).collect::<Vec<_>>();
+        assert_eq!(asked(100), [(1, 2), (4, 4), (6, 19)]);
+        assert_eq!(asked(5), [(1, 2), (4, 4), (6, 7)]);
+        assert_eq!(asked(1), [(1, 1)]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(crate) enum Observation {
 pub(crate) struct HostFacts {
     /// What the host is.
     pub state: State,
+    /// Whether what was missing when it came back has come, as far as it could.
+    pub is_settled: bool,
     /// Its labels.
     pub labels: Arc<Labels>,
     /// What it has to run.
@@ -46,7 +48,9 @@ pub(crate) struct HostFacts {
 impl HostFacts {
     /// Whether `other` is the same, down to where it lies.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.state == other.state && Arc::ptr_eq(&self.labels, &other.labels) && Arc::ptr_eq(&self.plan, &other.plan)
+        (self.state, self.is_settled) == (other.state, other.is_settled)
+            && Arc::ptr_eq(&self.labels, &other.labels)
+            && Arc::ptr_eq(&self.plan, &other.plan)
     }
 }
 

@@ -207,7 +207,7 @@ impl Watched {
         let (delays, text) = (Delays::from(&trigger.rule), &trigger.rule.text);
         let Desk { journal, condition_room, recover_room, .. } = desk;
         let moved = |alert: &_, step| journal.note(Some(id), &text.alert, alert, step, now_ms);
-        if facts.state != State::Up || !has_data(services, bound, trigger, now_ms) {
+        if facts.state != State::Up || !facts.is_settled || !has_data(services, bound, trigger, now_ms) {
             alerts.lose_data(delays, now_ms, moved);
             return Ok(());
         }

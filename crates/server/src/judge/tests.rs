@@ -43,7 +43,7 @@ impl Rig {
         let id: HostId = "web".parse().unwrap();
         let (_, plan) = self.inventory.plan(&id, &Labels::new()).unwrap();
         let labels = Arc::new(plan.labels.clone());
-        self.judge.on_host(id, HostFacts { state, labels, plan }, self.now);
+        self.judge.on_host(id, HostFacts { state, is_settled: true, labels, plan }, self.now);
         self.judge.tick(self.now);
     }
 

@@ -167,6 +167,97 @@ fn acknowledgements_are_cumulative() {
         rig.pass(SECOND);
         acks.extend(rig.effects());
     }
+    acks.retain(|effect| !matches!(effect, Effect::Say(_, ServerBody::Resend(_))));
     let ack = Ack { epoch: Epoch(1), up_to: 2, goodbye: false };
     assert_eq!(acks, [Effect::Say(id("web"), ServerBody::Ack(ack))]);
+}
+
+/// What a host is asked for within `seconds`, as `epoch: first-last`, with the second.
+fn asked(rig: &mut Rig, seconds: u32) -> Vec<(u32, String)> {
+    let mut asked = Vec::new();
+    for second in 1..=seconds {
+        rig.pass(SECOND);
+        for effect in rig.effects() {
+            if let Effect::Say(_, ServerBody::Resend(Resend { epoch, ranges })) = effect {
+                let ranges: Vec<String> =
+                    ranges.iter().map(|range| format!("{}-{}", range.first, range.last)).collect();
+                asked.push((second, format!("{}: {}", epoch.0, ranges.join(" "))));
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn exactly_what_is_missing_is_asked_for_until_it_comes() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    for seq in [1, 4, 7] {
+        rig.report("web", 1, seq, 1.0);
+    }
+    let first = asked(&mut rig, 2);
+    assert_eq!(first.iter().map(|(_, what)| what.as_str()).collect::<Vec<_>>(), ["1: 2-3 5-6"], "after a short wait");
+    rig.report("web", 1, 3, 1.0);
+    rig.report("web", 1, 5, 1.0);
+    let again = asked(&mut rig, 3);
+    assert!(again.iter().all(|(_, what)| what == "1: 2-2 6-6") && !again.is_empty(), "{again:?}");
+    rig.report("web", 1, 2, 1.0);
+    rig.report("web", 1, 6, 1.0);
+    assert_eq!(asked(&mut rig, 10), []);
+    let books = rig.host("web").books;
+    assert_eq!((books.received, books.lost, books.outstanding), (7, 0, 0));
+}
+
+#[test]
+fn whoever_does_not_answer_is_asked_more_and_more_seldom() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 3, 1.0);
+    let mut times = Vec::new();
+    for minute in 0..10 {
+        times.extend(asked(&mut rig, 20).into_iter().map(|(second, _)| minute * 20 + second));
+        rig.report("web", 1, 4 + u64::from(minute), 1.0);
+    }
+    let pauses: Vec<u32> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(times.len() <= 14, "{times:?}");
+    assert!(pauses.last() >= Some(&30), "{times:?}");
+}
+
+#[test]
+fn nobody_is_asked_while_the_link_is_away() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 3, 1.0);
+    rig.fleet.on_disconnected();
+    assert_eq!(asked(&mut rig, 20), []);
+}
+
+#[test]
+fn a_host_is_judged_once_nothing_is_missing_that_can_come() {
+    let settled = |rig: &mut Rig| {
+        let observations = rig.fleet.take_observations().into_iter().filter_map(|observation| match observation {
+            Observation::Changed(_, facts) => Some(facts.is_settled),
+            _ => None,
+        });
+        observations.last()
+    };
+    let mut rig = Rig::new(WEB);
+    rig.hello_with("web", 1, None, vec![RingRange { epoch: Epoch(1), first: 1, last: 3, acked: Vec::new() }]);
+    rig.pass(SECOND);
+    assert_eq!(settled(&mut rig), Some(false));
+    for seq in 1..=3 {
+        rig.report("web", 1, seq, 1.0);
+    }
+    rig.pass(SECOND);
+    assert_eq!(settled(&mut rig), Some(true));
+    rig.hello_with("web", 1, None, vec![RingRange { epoch: Epoch(1), first: 1, last: 9, acked: Vec::new() }]);
+    rig.pass(SECOND);
+    assert_eq!(settled(&mut rig), Some(false));
+    for seq in 10..13 {
+        rig.report("web", 1, seq, 1.0);
+        rig.pass(10 * SECOND);
+    }
+    assert_eq!(settled(&mut rig), Some(true), "it took too long");
 }

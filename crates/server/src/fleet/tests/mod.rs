@@ -11,8 +11,8 @@ use std::time::Duration;
 use hostwatch_daemon::settings::Mistakes;
 use hostwatch_wire::{
     Ack, Applied, ClaimedValue, EncodedLayout, Epoch, Facts, Family, Goodbye, Hello, HostBody, HostId, HostMessage,
-    Layout, LayoutId, Layouts, Life, MetricType, Names, Refusal, Report, Revision, RingRange, Series, ServerBody,
-    ServerId, ServiceReport, Status, Suffix, Values, Welcome,
+    Layout, LayoutId, Layouts, Life, MetricType, Names, Refusal, Report, Resend, Revision, RingRange, Series,
+    ServerBody, ServerId, ServiceReport, Status, Suffix, Values, Welcome,
 };
 
 use super::*;

@@ -1,0 +1,203 @@
+//! Repair: asks every host for exactly the reports that are missing, and, after this server's own start, for those that its
+//! histories lack. After a short wait, with jitter and back-off, and never for more than the whole fleet may send at once.
+
+use std::time::{Duration, Instant};
+
+use hostwatch_wire::{Epoch, HostId, Resend, RingRange, SeqRange, ServerBody};
+
+use super::host::Host;
+use super::life::State;
+use super::tracking::Track;
+use super::{Effect, Fleet};
+use crate::clock::Now;
+
+/// Reports that the whole fleet may be asked for in a second.
+const RATE: f64 = 5_000.0;
+/// Reports that one host is asked for at once: what a client sends in a second.
+const AT_ONCE: u64 = 200;
+/// What is missing may be under way: so long nobody asks.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The time between two requests while each brings something.
+const WAIT: Duration = Duration::from_millis(1_500);
+/// …and at most, when none does.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// After so long a host is judged, whatever is missing still.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// The reports that the fleet may still be asked for: a token bucket.
+#[derive(Debug)]
+pub(super) struct Budget {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Budget {
+    pub(super) fn new(now: Now) -> Self {
+        Self { tokens: RATE, filled: now.monotonic }
+    }
+
+    fn take(&mut self, count: u64, now: Now) -> bool {
+        let filled = self.tokens + now.since(self.filled).as_secs_f64() * RATE;
+        (self.tokens, self.filled) = (filled.min(RATE), now.monotonic);
+        let enough = self.tokens >= count as f64;
+        if enough {
+            self.tokens -= count as f64;
+        }
+        enough
+    }
+}
+
+/// What one host was asked for, and what of it is still to come.
+#[derive(Debug, Default)]
+pub(super) struct Repair {
+    /// When to ask next; nothing while nothing is missing.
+    next: Option<Instant>,
+    wait: Duration,
+    /// How much was missing at the last request.
+    lacked: u64,
+    /// Reports that were received before this process began, and that its histories lack; the oldest epoch first.
+    refill: Vec<(Epoch, Track)>,
+    /// Whether this process has asked for those.
+    refilled: bool,
+    /// Since when the host is there again without being judged.
+    unsettled: Option<Instant>,
+}
+
+impl Repair {
+    /// The host said hello, and what its ring holds.
+    pub(super) fn begin(&mut self, ring: &[RingRange], wants_past: bool, now: Now) {
+        self.unsettled = Some(now.monotonic);
+        if wants_past && !std::mem::replace(&mut self.refilled, true) {
+            let held = ring.iter().map(|range| {
+                let mut track = Track::new(range.first.saturating_sub(1));
+                track.announce(range.first, range.last);
+                (range.epoch, track)
+            });
+            self.refill = held.collect();
+        }
+    }
+
+    /// A report came; whether it is one that a history lacks.
+    pub(super) fn refills(&mut self, epoch: Epoch, seq: u64) -> bool {
+        let track = self.refill.iter_mut().find(|(known, _)| *known == epoch).map(|(_, track)| track);
+        track.is_some_and(|track| track.take_missing(seq))
+    }
+
+    /// The host no longer holds what is before `first`.
+    pub(super) fn give_up_before(&mut self, epoch: Epoch, first: u64) {
+        if let Some((_, track)) = self.refill.iter_mut().find(|(known, _)| *known == epoch) {
+            track.give_up_before(first);
+        }
+    }
+
+    /// Whether the host may be judged.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled.is_none()
+    }
+
+    fn lacking(&self) -> u64 {
+        self.refill.iter().map(|(_, track)| track.outstanding()).sum()
+    }
+}
+
+impl Fleet {
+    /// Asks every host that is due for what it is missing.
+    pub(super) fn ask_for_missing(&mut self, now: Now) {
+        if self.connected_since.is_none() {
+            return;
+        }
+        for host in self.hosts.values_mut().filter(|host| host.is_known() && host.pulse.state() == State::Up) {
+            let lacks = host.lacks();
+            if lacks == 0 {
+                host.repair.next = None;
+                continue;
+            }
+            let due = *host.repair.next.get_or_insert_with(|| now.monotonic + jittered(FIRST_WAIT));
+            if now.monotonic < due {
+                continue;
+            }
+            let Some((epoch, ranges)) = host.wanted() else { continue };
+            if !self.budget.take(ranges.iter().map(|range| range.last - range.first + 1).sum(), now) {
+                // The others have their turn when there are tokens again.
+                return;
+            }
+            host.repair.wait =
+                if lacks < host.repair.lacked { WAIT } else { (2 * host.repair.wait).clamp(WAIT, MAX_WAIT) };
+            host.repair.lacked = lacks;
+            host.repair.next = Some(now.monotonic + jittered(host.repair.wait));
+            self.effects.push(Effect::Say(host.id.clone(), ServerBody::Resend(Resend { epoch, ranges })));
+        }
+    }
+
+    /// Whether the past of this host's series matters to some expression.
+    pub(super) fn wants_past(&self, id: &HostId) -> bool {
+        let plan = self.hosts.get(id).and_then(|host| host.plan.as_ref());
+        let triggers = plan.iter().flat_map(|plan| plan.triggers.iter());
+        let of_triggers =
+            triggers.flat_map(|trigger| std::iter::once(&trigger.rule.expression).chain(&trigger.rule.recover));
+        let of_rules = self.inventory.fleet_rules().iter().flat_map(|rule| rule.expressions());
+        of_triggers.chain(of_rules).any(|expression| expression.longest_range().is_some())
+    }
+}
+
+impl Host {
+    /// How many reports are missing, in the books and in histories.
+    fn lacks(&self) -> u64 {
+        let missing: u64 = self.tracks.iter().map(|(_, track)| track.outstanding()).sum();
+        missing.saturating_add(self.repair.lacking())
+    }
+
+    /// What to ask for next: what the books lack first, the oldest epoch first.
+    fn wanted(&self) -> Option<(Epoch, Vec<SeqRange>)> {
+        let tracks = self.tracks.iter().chain(&self.repair.refill);
+        let (epoch, track) = tracks.into_iter().find(|(_, track)| track.outstanding() > 0)?;
+        Some((*epoch, track.missing_up_to(AT_ONCE)))
+    }
+
+    /// Lets the host be judged once nothing is missing that could still come, or when that takes too long; true when it may
+    /// be judged from now on.
+    pub(super) fn settle(&mut self, now: Now) -> bool {
+        let waited = self.repair.unsettled.map(|since| now.since(since));
+        let settled = waited.is_some_and(|waited| self.lacks() == 0 || waited >= SETTLE);
+        if settled {
+            self.repair.unsettled = None;
+        }
+        settled
+    }
+}
+
+/// From half of `wait` to one and a half of it.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.5 + rand::random::<f64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fleet_is_asked_for_so_much_and_no_more() {
+        let mut now = Now::read();
+        let mut budget = Budget::new(now);
+        assert!(budget.take(4_900, now) && !budget.take(200, now) && budget.take(100, now));
+        now.monotonic += Duration::from_millis(50);
+        assert!(!budget.take(251, now) && budget.take(200, now));
+        now.monotonic += Duration::from_secs(3_600);
+        assert!(budget.take(5_000, now) && !budget.take(1, now), "what is not used does not pile up");
+    }
+
+    #[test]
+    fn a_refill_is_what_the_ring_held_each_report_once() {
+        let (epoch, now) = (Epoch(1), Now::read());
+        let range = RingRange { epoch, first: 5, last: 8, acked: Vec::new() };
+        let mut repair = Repair::default();
+        repair.begin(std::slice::from_ref(&range), true, now);
+        assert_eq!(repair.lacking(), 4);
+        assert!(repair.refills(epoch, 6) && !repair.refills(epoch, 6) && !repair.refills(epoch, 9));
+        assert!(!repair.refills(Epoch(2), 5));
+        repair.give_up_before(epoch, 8);
+        assert_eq!(repair.lacking(), 1);
+        repair.begin(&[range], true, now);
+        assert_eq!(repair.lacking(), 1, "once in the life of a server");
+    }
+}

@@ -13,6 +13,8 @@ mod config_files;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fleet;
 #[cfg(test)]
 mod http;

@@ -67,6 +67,8 @@ impl Repair {
     /// The host said hello, and what its ring holds.
     pub(super) fn begin(&mut self, ring: &[RingRange], wants_past: bool, now: Now) {
         self.unsettled = Some(now.monotonic);
+        // Whatever was asked for before may have been lost with the link.
+        (self.next, self.wait, self.lacked) = (None, Duration::ZERO, 0);
         if wants_past && !std::mem::replace(&mut self.refilled, true) {
             let held = ring.iter().map(|range| {
                 let mut track = Track::new(range.first.saturating_sub(1));

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod client_cli;
 #[cfg(test)]
 mod config_files;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use hostwatch_wire::HostId;
 
 /// Where `server.toml` stands unless `--config` says otherwise.
 const DEFAULT_FILE: &str = "/etc/hostwatch/server.toml";
@@ -15,10 +16,40 @@ const DEFAULT_FILE: &str = "/etc/hostwatch/server.toml";
 #[command(name = "hostwatch-server", version)]
 pub struct Arguments {
     /// The configuration; it names the files of hosts, templates and services.
-    #[arg(long, value_name = "FILE", env = "HOSTWATCH_CONFIG", default_value = DEFAULT_FILE)]
+    #[arg(long, global = true, value_name = "FILE", env = "HOSTWATCH_CONFIG", default_value = DEFAULT_FILE)]
     pub config: PathBuf,
 
     /// Check the configuration, print every mistake in it, and exit: 0 when there is none, 78 otherwise.
     #[arg(long)]
     pub check: bool,
+
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does beside running.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print the lines of Redis's ACL file that let hosts speak for themselves and for nobody else.
+    ///
+    /// Without a password file each user gets a new password, which is printed to standard error; the lines hold hashes
+    /// only. Append them to the file that `aclfile` in redis.conf names, and load it with `redis-cli ACL LOAD`.
+    Acl(Acl),
+}
+
+/// Whose lines.
+#[derive(Args)]
+pub struct Acl {
+    /// The hosts, by their ids.
+    #[arg(value_name = "HOST", required_unless_present = "server")]
+    pub hosts: Vec<HostId>,
+
+    /// Print the line of the server itself, too: of the user that redis.username names, or hostwatch-server.
+    #[arg(long)]
+    pub server: bool,
+
+    /// A file that holds the password and nothing else; for one user at a time.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 //! One task owns the fleet (`ingest`), one speaks to Redis on its behalf (`outbox`), and readers look at snapshots
 //! (`directory`). Tasks meet only at bounded queues.
 
+pub mod acl;
 mod annotations;
 mod arguments;
 mod clock;
@@ -34,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-pub use arguments::Arguments;
+pub use arguments::{Acl, Arguments, Command};
 pub use load::{Configuration, load};
 pub use settings::Settings;
 

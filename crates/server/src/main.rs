@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hostwatch_daemon::settings::{Environment, MistakeList};
 use hostwatch_daemon::{Signals, exit, logging};
-use hostwatch_server::{Arguments, Source};
+use hostwatch_server::{Acl, Arguments, Command, Settings, Source};
 use tracing::error;
 
 fn main() -> ExitCode {
@@ -23,11 +23,27 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Acl(acl)) = arguments.command {
+        return print_acl(&acl, &configuration.settings);
+    }
     logging::init();
     match run(source, configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure:#}");
+            ExitCode::from(exit::FAILURE)
+        }
+    }
+}
+
+fn print_acl(acl: &Acl, settings: &Settings) -> ExitCode {
+    let user = settings.redis.username.as_deref().unwrap_or("hostwatch-server");
+    let server = acl.server.then_some(user);
+    match hostwatch_server::acl::print(&settings.redis.names, server, &acl.hosts, acl.password_file.as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when stderr is gone.
+            let _ = writeln!(io::stderr(), "hostwatch-server: {failure:#}");
             ExitCode::from(exit::FAILURE)
         }
     }

@@ -103,7 +103,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// The Debian package that brings a program.
 pub fn package_of(program: &str) -> &str {
     match program {
-        "redis-cli" => "redis-tools",
+        "redis-benchmark" | "redis-cli" => "redis-tools",
         "promtool" => "prometheus",
         "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py" => "python3-prometheus-client",
         "setpriv" => "util-linux",

@@ -175,7 +175,7 @@ fn a_server_with_a_mistake_does_not_start() -> Result<()> {
 fn a_client_with_a_mistake_does_not_start() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let setup = ClientSetup {
-        redis_url: "rediss://127.0.0.1".to_owned(),
+        redis_url: "valkey://127.0.0.1".to_owned(),
         toml: Some("host = 1\n".to_owned()),
         directory: Some(directory.path().to_owned()),
         ..ClientSetup::default()
@@ -185,7 +185,7 @@ fn a_client_with_a_mistake_does_not_start() -> Result<()> {
     let log = client.process.log();
     assert_eq!(log.lines().count(), 2, "{log}");
     assert!(log.contains("config/client.toml:1: host: 1 is not a string"), "{log}");
-    assert!(log.contains("environment: HOSTWATCH_REDIS_URL: rediss:// (TLS) is not supported yet"), "{log}");
+    assert!(log.contains("environment: HOSTWATCH_REDIS_URL: expected redis://"), "{log}");
     assert!(!client.status_file().exists());
     assert_eq!(files_below(&client.state_directory())?, Vec::<PathBuf>::new());
     Ok(())

@@ -29,6 +29,8 @@ mod readme;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
+mod security;
+#[cfg(test)]
 mod service_manager;
 #[cfg(test)]
 mod workspace;

@@ -1,4 +1,4 @@
-//! Where Redis is: `redis://HOST[:PORT][/DATABASE]` or `redis+unix:///PATH[?db=DATABASE]`.
+//! Where Redis is: `redis://HOST[:PORT][/DATABASE]`, the same with `rediss://` for TLS, or `redis+unix:///PATH[?db=DATABASE]`.
 //!
 //! A URL may hold a password by mistake, and it is printed in logs; so user info is refused, and no error repeats the text.
 
@@ -9,7 +9,8 @@ use std::str::FromStr;
 /// The port of a `redis://` URL that names none.
 pub const DEFAULT_PORT: u16 = 6379;
 
-const FORMS: &str = "expected redis://HOST[:PORT][/DATABASE] or redis+unix:///PATH[?db=DATABASE]";
+const FORMS: &str =
+    "expected redis://HOST[:PORT][/DATABASE], rediss://HOST[:PORT][/DATABASE] or redis+unix:///PATH[?db=DATABASE]";
 
 /// The place of a Redis server. A database other than 0 needs `+select` in the user's ACL; channels are the same in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Address {
         port: u16,
         /// The number of the database that holds the keys.
         database: u32,
+        /// Whether the connection is encrypted: `rediss://`.
+        tls: bool,
     },
     /// A unix socket of this machine.
     Unix {
@@ -38,6 +41,12 @@ pub enum Address {
 pub struct InvalidAddress(String);
 
 impl Address {
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
+    }
+
     /// The number of the database that holds the keys.
     #[must_use]
     pub fn database(&self) -> u32 {
@@ -53,15 +62,15 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong(FORMS))?;
         match scheme {
-            "redis" => parse_tcp(rest),
+            "redis" => parse_tcp(rest, false),
+            "rediss" => parse_tcp(rest, true),
             "redis+unix" => parse_unix(rest),
-            "rediss" => Err(wrong("rediss:// (TLS) is not supported yet, use redis:// or redis+unix://")),
             _ => Err(wrong(FORMS)),
         }
     }
 }
 
-fn parse_tcp(rest: &str) -> Result<Address, InvalidAddress> {
+fn parse_tcp(rest: &str, tls: bool) -> Result<Address, InvalidAddress> {
     if rest.contains('@') {
         return Err(wrong("a user name or password does not belong in the URL, use username and password_file"));
     }
@@ -93,7 +102,7 @@ fn parse_tcp(rest: &str) -> Result<Address, InvalidAddress> {
         },
     };
     let database = if path.is_empty() { 0 } else { parse_database(path)? };
-    Ok(Address::Tcp { host: host.to_owned(), port, database })
+    Ok(Address::Tcp { host: host.to_owned(), port, database, tls })
 }
 
 fn parse_unix(rest: &str) -> Result<Address, InvalidAddress> {
@@ -120,11 +129,12 @@ fn wrong(what: impl Into<String>) -> InvalidAddress {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port, database } => {
+            Self::Tcp { host, port, database, tls } => {
+                let scheme = if *tls { "rediss" } else { "redis" };
                 if host.contains(':') {
-                    write!(f, "redis://[{host}]:{port}")?;
+                    write!(f, "{scheme}://[{host}]:{port}")?;
                 } else {
-                    write!(f, "redis://{host}:{port}")?;
+                    write!(f, "{scheme}://{host}:{port}")?;
                 }
                 if *database == 0 { Ok(()) } else { write!(f, "/{database}") }
             }
@@ -146,6 +156,7 @@ mod tests {
             ("redis://127.0.0.1", "redis://127.0.0.1:6379"),
             ("redis://redis.example.net:7000/3", "redis://redis.example.net:7000/3"),
             ("redis://host/", "redis://host:6379"),
+            ("rediss://redis.example.net", "rediss://redis.example.net:6379"),
             ("redis://[::1]", "redis://[::1]:6379"),
             ("redis://[fe80::1]:7000/1", "redis://[fe80::1]:7000/1"),
             ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
@@ -163,7 +174,7 @@ mod tests {
             ("", "expected redis://"),
             ("localhost:6379", "expected redis://"),
             ("http://hidden", "expected redis://"),
-            ("rediss://hidden", "TLS"),
+            ("rediss://user:hidden@host", "password_file"),
             ("redis://", "host is missing"),
             ("redis://:6379", "host is missing"),
             ("redis://user:hidden@host", "password_file"),

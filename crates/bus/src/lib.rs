@@ -19,4 +19,4 @@ pub use driver::Driver;
 pub use error::Error;
 pub use inbox::{Inbox, InboxSender, Message, inbox};
 pub use link::{Link, LinkState, Retained, link};
-pub use settings::{Password, Settings, Timing};
+pub use settings::{Password, Settings, Timing, Tls};

@@ -5,15 +5,15 @@ use std::time::Duration;
 use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, RedisResult, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo, PushKind, RedisConnectionInfo, RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::subscriptions::{Batch, Ticket, Verb};
-use crate::{Address, Error, InboxSender, Settings};
+use crate::{Address, Error, InboxSender, Settings, Tls};
 
 /// A connection as commands use it. Clones are the same connection.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Session {
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_push_sender(deliverer);
-        let client = connection_info(settings).and_then(Client::open).map_err(|error| error.to_string())?;
+        let client = client(settings).map_err(|error| error.to_string())?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
             // Only here the text of the system ("connection refused") says more than that there is no connection.
             if error.is_io_error() { error.to_string() } else { Error::from(error).to_string() }
@@ -166,6 +166,18 @@ fn holds_message(answer: &Value) -> bool {
     }
 }
 
+fn client(settings: &Settings) -> RedisResult<Client> {
+    let info = connection_info(settings)?;
+    if !settings.address.is_tls() {
+        return Client::open(info);
+    }
+    // The process may have chosen one before; either will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Tls { ca, identity } = settings.tls.clone();
+    let client_tls = identity.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+    Client::build_with_tls(info, TlsCertificates { client_tls, root_cert: ca })
+}
+
 fn connection_info(settings: &Settings) -> RedisResult<redis::ConnectionInfo> {
     let mut login = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP3)
@@ -180,7 +192,10 @@ fn connection_info(settings: &Settings) -> RedisResult<redis::ConnectionInfo> {
         login = login.set_password(password.expose());
     }
     let address = match &settings.address {
-        Address::Tcp { host, port, .. } => ConnectionAddr::Tcp(host.clone(), *port),
+        Address::Tcp { host, port, tls: false, .. } => ConnectionAddr::Tcp(host.clone(), *port),
+        Address::Tcp { host, port, tls: true, .. } => {
+            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+        }
         Address::Unix { path, .. } => ConnectionAddr::Unix(path.clone()),
     };
     // The ping notices a dead peer sooner. These keep the kernel from holding a socket of ours for minutes, and routers from

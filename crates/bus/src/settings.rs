@@ -14,6 +14,8 @@ pub struct Settings {
     pub username: Option<String>,
     /// The password of that user. With a user name alone the password is sent empty, which suits a `nopass` user.
     pub password: Option<Password>,
+    /// What the connection trusts and shows of itself, when the address asks for TLS.
+    pub tls: Tls,
     /// What `CLIENT LIST` shows for this connection. Redis takes no spaces in it.
     pub client_name: String,
     /// Intervals and limits.
@@ -38,6 +40,22 @@ impl Password {
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(***)")
+    }
+}
+
+/// Certificates and keys, in PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities that may certify Redis; without them the system's are.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate and the private key that Redis may ask for.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The key is a secret.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls {{ ca: {}, identity: {} }}", self.ca.is_some(), self.identity.is_some())
     }
 }
 
@@ -81,6 +99,7 @@ mod tests {
             address: "redis://localhost".parse().unwrap(),
             username: Some("web1".into()),
             password: Some(Password::new("hidden")),
+            tls: Tls { ca: None, identity: Some((b"hidden".to_vec(), b"hidden".to_vec())) },
             client_name: "hostwatch-client".into(),
             timing: Timing::default(),
         };

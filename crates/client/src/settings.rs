@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hostwatch_bus::Address;
 use hostwatch_daemon::Secret;
-use hostwatch_daemon::settings::{Document, Environment, MistakeList, Mistakes, SecretSource, Table};
+use hostwatch_daemon::settings::{Document, Environment, MistakeList, Mistakes, SecretSource, Table, TlsFiles, TlsPem};
 use hostwatch_plugins::Roots;
 use hostwatch_wire::{HostId, MAX_CLAIMED_LABELS, Names, is_label_name, is_reserved_label};
 
@@ -53,6 +53,8 @@ pub struct RedisSettings {
     pub username: Option<String>,
     /// With which password.
     pub password: Option<Secret>,
+    /// What an encrypted connection needs.
+    pub tls: TlsPem,
     /// What keys and channels are called.
     pub names: Names,
 }
@@ -199,6 +201,7 @@ fn redis(mut table: Table<'_>) -> Option<RedisSettings> {
     };
     let username = table.string("username").map(|username| username.value);
     let password = password(&mut table);
+    let tls = tls(&mut table, address.as_ref());
     let prefix = table.string("prefix");
     let names = match Names::new(prefix.as_ref().map_or(DEFAULT_PREFIX, |prefix| &prefix.value)) {
         Ok(names) => Some(names),
@@ -208,7 +211,18 @@ fn redis(mut table: Table<'_>) -> Option<RedisSettings> {
         }
     };
     table.finish();
-    Some(RedisSettings { address: address?, username, password, names: names? })
+    Some(RedisSettings { address: address?, username, password, tls, names: names? })
+}
+
+fn tls(table: &mut Table<'_>, address: Option<&Address>) -> TlsPem {
+    let files = table.table("tls").map(TlsFiles::read).unwrap_or_default();
+    if !files.is_empty() && address.is_some_and(|address| !address.is_tls()) {
+        table.mistakes().add(&table.place_of("tls"), "is for rediss:// only, and the url is another one");
+    }
+    files.load().unwrap_or_else(|unusable| {
+        table.mistakes().add(&unusable.place, unusable.what);
+        TlsPem::default()
+    })
 }
 
 fn password(table: &mut Table<'_>) -> Option<Secret> {

@@ -10,6 +10,7 @@ mod place;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 
 pub use document::Document;
@@ -17,4 +18,5 @@ pub use environment::Environment;
 pub use mistakes::{MistakeList, Mistakes};
 pub use place::{Located, Place};
 pub use table::{SecretSource, Table};
+pub use tls::{TlsFiles, TlsPem, UnusableFile};
 pub use values::Scalar;

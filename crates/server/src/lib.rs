@@ -252,10 +252,12 @@ fn bus_settings(settings: &Settings) -> anyhow::Result<hostwatch_bus::Settings> 
         Some(source) => Some(source.read().context("cannot read the password for Redis")?),
         None => Secret::credential("redis.password").context("cannot read the credential redis.password")?,
     };
+    let pem = settings.redis.tls.load()?;
     Ok(hostwatch_bus::Settings {
         address: settings.redis.address.clone(),
         username: settings.redis.username.clone(),
         password: password.map(|password| Password::new(password.expose())),
+        tls: hostwatch_bus::Tls { ca: pem.ca, identity: pem.identity },
         client_name: "hostwatch-server".to_owned(),
         timing: hostwatch_bus::Timing::default(),
     })

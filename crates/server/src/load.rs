@@ -35,6 +35,9 @@ fn check(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes
     {
         mistakes.add(&path.place, format_args!("cannot read the password: {error}"));
     }
+    if let Err(unusable) = settings.redis.tls.load() {
+        mistakes.add(&unusable.place, unusable.what);
+    }
     let directory = file.parent().unwrap_or(Path::new("."));
     let sources = Sources {
         hosts: read_all(directory, &settings.inventory.hosts, mistakes),

@@ -292,6 +292,7 @@ mod tests {
             address: redis.url().parse().unwrap(),
             username: Some(user.to_owned()),
             password: Some(hostwatch_bus::Password::new("pw")),
+            tls: hostwatch_bus::Tls::default(),
             client_name: user.to_owned(),
             timing: hostwatch_bus::Timing::default(),
         };

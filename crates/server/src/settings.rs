@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use hostwatch_bus::Address;
-use hostwatch_daemon::settings::{Document, Environment, Located, Mistakes, SecretSource, Table};
+use hostwatch_daemon::settings::{Document, Environment, Located, Mistakes, SecretSource, Table, TlsFiles};
 use hostwatch_wire::Names;
 
 use crate::fleet::Timing;
@@ -32,12 +32,14 @@ pub struct Settings {
 /// `[redis]`
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// `redis://` or `redis+unix://`.
+    /// `redis://`, `rediss://` or `redis+unix://`.
     pub address: Address,
     /// The ACL user.
     pub username: Option<String>,
     /// Where the password comes from; without it the systemd credential `redis.password`, if there is one.
     pub password: Option<SecretSource>,
+    /// What an encrypted connection needs.
+    pub tls: TlsFiles,
     /// The names of keys and channels.
     pub names: Names,
 }
@@ -98,6 +100,7 @@ fn read_redis(table: Option<Table<'_>>) -> Redis {
         address: "redis://127.0.0.1:6379".parse().expect("the default is an address"),
         username: None,
         password: None,
+        tls: TlsFiles::default(),
         names: Names::new("hostwatch").expect("the default is a prefix"),
     };
     let Some(mut table) = table else { return redis };
@@ -106,6 +109,11 @@ fn read_redis(table: Option<Table<'_>>) -> Redis {
     }
     redis.username = table.string("username").map(|name| name.value);
     redis.password = table.secret("password");
+    redis.tls = table.table("tls").map(TlsFiles::read).unwrap_or_default();
+    if !redis.tls.is_empty() && !redis.address.is_tls() {
+        let what = format_args!("is for rediss:// only, and the url is {}", redis.address);
+        table.mistakes().add(&table.place_of("tls"), what);
+    }
     if let Some(prefix) = table.string("prefix") {
         match Names::new(&prefix.value) {
             Ok(names) => redis.names = names,

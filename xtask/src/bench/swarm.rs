@@ -29,6 +29,7 @@ pub(super) async fn with_swarm<T>(url: &str, hosts: u32, work: impl AsyncFnOnce(
         address: url.parse::<Address>().context("the address of Redis")?,
         username: None,
         password: None,
+        tls: hostwatch_bus::Tls::default(),
         client_name: "hostwatch-swarm".to_owned(),
         timing: Timing::default(),
     };

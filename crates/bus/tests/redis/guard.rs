@@ -164,6 +164,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         address: url.parse().unwrap(),
         username: None,
         password: None,
+        tls: hostwatch_bus::Tls::default(),
         client_name: "hostwatch-test".into(),
         timing: Timing::default(),
     }

@@ -32,6 +32,7 @@ impl FakeServer {
             address: redis.url().parse::<Address>().unwrap(),
             username: None,
             password: None,
+            tls: hostwatch_bus::Tls::default(),
             client_name: "fake-server".to_owned(),
             timing: Timing::default(),
         };

@@ -56,9 +56,21 @@ impl Aggregation {
             Self::Max => all.fold(f64::NAN, range::larger),
             Self::Min => all.fold(f64::NAN, range::smaller),
             Self::Quantile => range::quantile(parameter, values),
-            Self::Stddev => range::variance(all).sqrt(),
-            Self::Stdvar => range::variance(all),
+            Self::Stddev => variance(all).sqrt(),
+            Self::Stdvar => variance(all),
             Self::Sum => range::sum(all),
         })
     }
+}
+
+/// Welford's method, without the corrections that the functions of ranges have: as Prometheus does it.
+fn variance(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut mean, mut squares, mut count) = (0.0, 0.0, 0.0);
+    for value in values {
+        count += 1.0;
+        let delta = value - mean;
+        mean += delta / count;
+        squares += delta * (value - mean);
+    }
+    squares / count
 }

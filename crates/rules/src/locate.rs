@@ -80,6 +80,11 @@ pub(crate) fn locate(text: &str, tokens: &[Token<'_>], message: &str) -> ParseEr
     if message == "invalid promql query" {
         return unexpected(text, tokens);
     }
+    if let Some(pattern) = message.strip_prefix("illegal regex for ") {
+        let place = tokens.iter().find(|token| token.kind == Kind::String && token.text.contains(pattern));
+        let message = format!("the regular expression {pattern:?} is not valid or too large");
+        return ParseError::new(text, place.map_or(0, |token| token.offset), message);
+    }
     // The smallest part that is wrong in the same way is the place.
     let mut parts: Vec<(usize, usize)> = (0..tokens.len()).filter_map(|index| part(tokens, index)).collect();
     parts.sort_by_key(|(begin, end)| end - begin);

@@ -187,7 +187,7 @@ pub(crate) fn mean(mut values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Welford's method, with corrected sums.
-pub(crate) fn variance(values: impl Iterator<Item = f64>) -> f64 {
+fn variance(values: impl Iterator<Item = f64>) -> f64 {
     let (mut mean, mut squares, mut count) = (Sum::default(), Sum::default(), 0.0);
     for value in values {
         count += 1.0;

@@ -8,8 +8,9 @@ use crate::error::ParseError;
 /// The longest expression that is accepted, in bytes.
 pub const MAX_LENGTH: usize = 16 * 1024;
 
-/// How many operators, parentheses and calls an expression may have in total: none can be nested deeper than that.
-pub const MAX_OPERATORS: usize = 500;
+/// How many operators, parentheses and other signs an expression may have outside of braces: none can be nested deeper
+/// than that, and a thread's usual stack (2 MiB) is enough for the recursion of a build without optimization.
+pub const MAX_OPERATORS: usize = 250;
 
 /// The longest range or offset, ten years: nobody means more, and no sum of two overflows.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -85,7 +86,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
         if place != Place::Braces && (kind == Kind::Sign || is_operator_word(&token)) {
             operators += 1;
             if operators > MAX_OPERATORS {
-                let message = format!("the expression has more than {MAX_OPERATORS} operators and parentheses");
+                let message = format!("the expression has more than {MAX_OPERATORS} operators and brackets");
                 return Err(ParseError::new(text, offset, message));
             }
         }

@@ -23,6 +23,6 @@ pub use page::{Family, Labels, Page, PageError, Sample};
 pub use ports::free_port;
 pub use process::{Process, Signal};
 pub use programs::{Profile, Programs, build, find, package_of, programs, require, root};
-pub use prometheus::{Prometheus, promtool_remarks};
+pub use prometheus::{Prometheus, RangeSeries, promtool_remarks};
 pub use redis::{Redis, RedisSetup};
 pub use server::{Server, ServerSetup};

@@ -13,6 +13,9 @@ use crate::{Process, Sample, free_port, get, require};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// One series of the answer to a range query: its labels, `__name__` among them; its times in milliseconds with values.
+pub type RangeSeries = (BTreeMap<String, String>, Vec<(i64, f64)>);
+
 /// A running Prometheus. It is killed when this is dropped.
 pub struct Prometheus {
     /// The server process.
@@ -45,9 +48,33 @@ impl Prometheus {
         );
         home.write("prometheus.yml", &config)?;
         home.write("rules.yml", rules)?;
+        Self::run(home, address)
+    }
+
+    /// Starts one that scrapes nothing and holds the samples of a text in the OpenMetrics format, with timestamps.
+    ///
+    /// # Errors
+    /// As [`Prometheus::start`]; also when promtool refuses the text.
+    pub fn start_with_samples(text: &str) -> Result<Self> {
+        let home = Home::new("prometheus", None)?;
+        home.write("prometheus.yml", "")?;
+        home.write("samples.txt", text)?;
+        let mut promtool = Command::new(require("promtool")?);
+        promtool.args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"]);
+        let output = promtool.arg(home.path().join("samples.txt")).arg(home.path().join("data")).output();
+        let output = output.context("run promtool")?;
+        if !output.status.success() {
+            bail!("promtool: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Self::run(home, format!("127.0.0.1:{}", free_port()?))
+    }
+
+    fn run(home: Home, address: String) -> Result<Self> {
         let mut command = Command::new(require("prometheus")?);
         command.arg(format!("--config.file={}", home.path().join("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", home.path().join("data").display()));
+        // Samples that a test made up may be old.
+        command.arg("--storage.tsdb.retention.time=100y");
         command.arg(format!("--web.listen-address={address}"));
         let process = Process::start("prometheus", &command, &home.path().join("prometheus.log"))?;
         let mut prometheus = Self { process, address, _home: home };
@@ -71,6 +98,30 @@ impl Prometheus {
         }
         let answer: Value = serde_json::from_str(&body)?;
         samples(&answer["data"]).with_context(|| format!("query {expression}: {body}"))
+    }
+
+    /// Asks a range query, `count` times from `start_s` on (seconds since the Unix epoch), `step_s` apart. For each series
+    /// its values with their times in milliseconds; or Prometheus's message, when it cannot evaluate the expression.
+    ///
+    /// # Errors
+    /// When the answer is neither.
+    pub fn query_range(
+        &self,
+        expression: &str,
+        start_s: i64,
+        step_s: i64,
+        count: usize,
+    ) -> Result<Result<Vec<RangeSeries>, String>> {
+        let end_s = start_s + step_s * (count as i64 - 1);
+        let expression = percent_encoded(expression);
+        let query = format!("/api/v1/query_range?query={expression}&start={start_s}&end={end_s}&step={step_s}");
+        let (status, body) = get(&self.url(&query))?;
+        let answer: Value = serde_json::from_str(&body).with_context(|| format!("{query}: {status}: {body}"))?;
+        match status {
+            200 => Ok(Ok(ranges(&answer["data"]["result"]).with_context(|| format!("{query}: {body}"))?)),
+            422 => Ok(Err(answer["error"].as_str().unwrap_or_default().to_owned())),
+            _ => bail!("{query}: {status}: {body}"),
+        }
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -126,6 +177,18 @@ fn samples(data: &Value) -> Option<Vec<Sample>> {
             .collect(),
         _ => None,
     }
+}
+
+fn ranges(result: &Value) -> Option<Vec<RangeSeries>> {
+    let series = result.as_array()?.iter().map(|series| {
+        let labels = series["metric"].as_object()?.iter();
+        let labels = labels.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+        let points = series["values"].as_array()?.iter();
+        let points =
+            points.map(|point| Some(((point[0].as_f64()? * 1000.0).round() as i64, point[1].as_str()?.parse().ok()?)));
+        Some((labels.collect::<Option<_>>()?, points.collect::<Option<_>>()?))
+    });
+    series.collect()
 }
 
 fn percent_encoded(text: &str) -> String {

@@ -3,10 +3,13 @@
 //! The reader must never wait, because a reader that waits is a subscriber whose buffer Redis throws away. So what does not
 //! fit is dropped and counted here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
+
+use crate::quota::{Flood, Quota, Quotas};
 
 /// Makes a queue for at most `max_messages` messages (at least 1) whose memory stays within `max_bytes`.
 ///
@@ -17,7 +20,7 @@ pub fn inbox(max_messages: usize, max_bytes: usize) -> (InboxSender, Inbox) {
     let (sender, receiver) = mpsc::channel(max_messages.max(1));
     let dropped = Arc::default();
     let held = Arc::new(Held { bytes: AtomicUsize::new(0), max_bytes });
-    (InboxSender { sender, dropped, held }, Inbox { receiver })
+    (InboxSender { sender, dropped, held, quotas: None }, Inbox { receiver })
 }
 
 /// A message that was published on a channel this link is subscribed to.
@@ -67,12 +70,32 @@ pub struct InboxSender {
     /// Written by whoever offers a message, read by the daemon's metrics.
     dropped: Arc<AtomicU64>,
     held: Arc<Held>,
+    /// Locked by the reader for each message, and for a moment by whoever asks who floods.
+    quotas: Option<Arc<Mutex<Quotas>>>,
 }
 
 impl InboxSender {
-    /// Queues a message that arrived now, or drops and counts it when it does not fit. Never waits.
+    /// The same, where no channel may say more than `quota`.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Self {
+        Self { quotas: Some(Arc::new(Mutex::new(Quotas::new(quota)))), ..self }
+    }
+
+    /// The channels that said more than they may since the last call, and how much of it was dropped.
+    #[must_use]
+    pub fn take_floods(&self) -> Vec<Flood> {
+        self.quotas.as_ref().map_or_else(Vec::new, |quotas| lock(quotas).take_floods())
+    }
+
+    /// Queues a message that arrived now, or drops and counts it when it does not fit or its channel has said too much.
+    /// Never waits.
     pub fn offer(&self, channel: String, payload: Vec<u8>) {
         let bytes = size_of::<Message>() + channel.len() + payload.len();
+        if let Some(quotas) = &self.quotas
+            && !lock(quotas).take(&channel, channel.len() + payload.len(), Instant::now())
+        {
+            return;
+        }
         let queued = Reservation::of(bytes, &self.held).is_some_and(|reservation| {
             let message = Message { channel, payload, _reservation: reservation };
             self.sender.try_send(message).is_ok()
@@ -105,6 +128,10 @@ impl InboxSender {
     pub fn bytes(&self) -> usize {
         self.held.bytes.load(Ordering::Relaxed)
     }
+}
+
+fn lock(quotas: &Mutex<Quotas>) -> MutexGuard<'_, Quotas> {
+    quotas.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many bytes all messages of an inbox hold together.

@@ -51,6 +51,8 @@ pub(crate) struct Snapshot {
     pub books: Books,
     /// Counts since the host is known, over all epochs.
     pub totals: Totals,
+    /// Messages that were dropped because the host said too much.
+    pub flooded: u64,
     /// Its services, sorted by name.
     pub services: Vec<Arc<Service>>,
 }

@@ -80,7 +80,11 @@ impl Ingest {
             pulse.beat();
             tokio::select! {
                 Some(message) = self.inbox.recv() => self.take_in(&mut fleet, message),
-                _ = tick.tick() => fleet.tick(Now::read()),
+                _ = tick.tick() => {
+                    let now = Now::read();
+                    fleet.on_floods(self.inbox_sender.take_floods(), now);
+                    fleet.tick(now);
+                }
                 _ = link_state.changed() => {
                     let state = link_state.borrow_and_update().clone();
                     reading_keys = self.follow(&mut fleet, &state);

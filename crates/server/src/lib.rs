@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use hostwatch_bus::{LinkState, Password};
+use hostwatch_bus::{LinkState, Password, Quota};
 use hostwatch_daemon::settings::{Environment, MistakeList};
 use hostwatch_daemon::{Secret, ServiceManager, Shutdown, Signal, Signals, Tasks, Watchdog};
 use hostwatch_wire::Life;
@@ -53,6 +53,8 @@ use state::StateDirectory;
 const INBOX_MESSAGES: usize = 1 << 17;
 /// Bytes that wait to be taken in, at most.
 const INBOX_BYTES: usize = 256 << 20;
+/// What one host may say in a second: ten reports, two hundred that it was asked for again, and as much to spare.
+const QUOTA: Quota = Quota { messages: 500.0, bytes: (8 << 20) as f64 };
 /// How long a loop may be silent before the watchdog takes it for hung.
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long everything may take at shutdown.
@@ -103,6 +105,7 @@ pub async fn run(
     let names = settings.redis.names.clone();
 
     let (inbox_sender, inbox) = hostwatch_bus::inbox(INBOX_MESSAGES, INBOX_BYTES);
+    let inbox_sender = inbox_sender.with_quota(QUOTA);
     let (link, driver) = hostwatch_bus::link(bus_settings(&settings)?, inbox_sender.clone());
 
     let saved = state.load_fleet()?;

@@ -57,6 +57,10 @@ pub(super) struct Host {
     pub(super) before: Totals,
     pub(super) parked: Parked,
     pub(super) repair: Repair,
+    /// Until when nobody listens to it, because it floods.
+    pub(super) muted_until: Option<Instant>,
+    /// Its messages that were dropped because it said too much.
+    pub(super) flooded: u64,
     pub(super) skew: Option<Skew>,
     pub(super) last_report_ms: Option<u64>,
     pub(super) services: BTreeMap<Arc<str>, Newest>,
@@ -139,6 +143,7 @@ impl Host {
             clock_skew_seconds: None,
             books: Books::default(),
             totals: Totals::default(),
+            flooded: 0,
             services: Vec::new(),
         };
         Self {
@@ -163,6 +168,8 @@ impl Host {
             dirty: false,
             parked: Parked::default(),
             repair: Repair::default(),
+            muted_until: None,
+            flooded: 0,
             skew: None,
             last_report_ms: None,
             services: BTreeMap::new(),
@@ -362,6 +369,7 @@ impl Host {
             clock_skew_seconds: self.skew.map(|skew| skew.seconds),
             books: self.books(),
             totals: self.totals(),
+            flooded: self.flooded,
             services: self.services.values().map(|newest| Arc::clone(&newest.result)).collect(),
         });
     }

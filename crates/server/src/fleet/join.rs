@@ -130,7 +130,8 @@ impl Fleet {
     }
 
     fn welcome(&mut self, id: &HostId, answers: Option<Epoch>) {
-        let Some(host) = self.hosts.get(id) else { return };
+        // Whoever is not listened to is not told that he is.
+        let Some(host) = self.hosts.get(id).filter(|host| host.muted_until.is_none()) else { return };
         let welcome = Welcome {
             answers,
             revision: host.revision,

@@ -5,6 +5,7 @@
 
 mod configs;
 mod difference;
+mod floods;
 mod host;
 mod join;
 mod life;
@@ -187,7 +188,7 @@ impl Fleet {
 
     /// Time has passed: judges who lives, takes old series off the page, acknowledges.
     pub(crate) fn tick(&mut self, now: Now) {
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut unmuted) = (Vec::new(), Vec::new());
         for host in self.hosts.values_mut() {
             let settled = host.settle(now);
             if (host.tick(&self.timing, self.connected_since, now) || settled) && !mem::replace(&mut host.dirty, true) {
@@ -196,12 +197,18 @@ impl Fleet {
             if let Some(ack) = host.due_ack(self.timing.ack_interval, now) {
                 self.effects.push(Effect::Say(host.id.clone(), ServerBody::Ack(ack)));
             }
+            if host.is_muted_no_longer(now) {
+                unmuted.push(host.id.clone());
+            }
             if host.is_forgettable(&self.timing, now) {
                 forgotten.push(host.id.clone());
             }
         }
         for id in forgotten {
             self.remove(&id);
+        }
+        for id in unmuted {
+            self.unmute(&id);
         }
         self.ask_for_missing(now);
     }
@@ -318,6 +325,7 @@ impl From<DecodeError> for Refused {
 /// Every reason for which a message is refused, so that each has a series from the start.
 pub(crate) const REFUSAL_REASONS: &[&str] = &[
     "family_type",
+    "flood",
     "label",
     "layout",
     "malformed",

@@ -93,6 +93,12 @@ pub(crate) const FIGURES: &[Figure] = &[
         value: |host| Some(host.totals.resent as f64),
     },
     Figure {
+        name: "hostwatch_host_messages_flooded_total",
+        kind: MetricType::Counter,
+        help: "Messages of the host that were dropped because it said more than any host may.",
+        value: |host| Some(host.flooded as f64),
+    },
+    Figure {
         name: "hostwatch_host_services_refused",
         kind: MetricType::Gauge,
         help: "Services that the host does not run; hostwatch_host_service_refused_info says why.",

@@ -43,6 +43,7 @@ impl Rig {
             clock_skew_seconds: None,
             books: Books::default(),
             totals: Totals { received: 3, ..Totals::default() },
+            flooded: 0,
             services: services.collect(),
         };
         self.hosts.push(Arc::new(Entry::new(id.parse::<HostId>().unwrap(), snapshot)));

@@ -98,6 +98,14 @@ impl Link {
         self.shared.state.subscribe()
     }
 
+    /// Gives the present connection up, so that the driver makes another one; without one it does nothing. For callers who
+    /// see that nothing comes through although Redis answers.
+    pub fn reconnect(&self) {
+        if let Some(session) = &self.shared.lock().session {
+            session.close();
+        }
+    }
+
     /// Listens to these channels from now on, across reconnects. `Ok` means that Redis has confirmed each of them.
     ///
     /// After any error they stay wanted, and the link is not connected again before they are confirmed. A refusal ends the

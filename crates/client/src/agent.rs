@@ -147,6 +147,11 @@ impl Agent {
         self.runner.finish(finished, self.clock.now());
     }
 
+    /// Whether the connection to Redis is to be given up for another one.
+    pub(crate) fn gives_up_connection(&mut self) -> bool {
+        self.session.gives_up(self.outbox.audience(), self.clock.now())
+    }
+
     /// Takes a change of the link.
     pub(crate) fn link(&mut self, event: LinkEvent) {
         match event {

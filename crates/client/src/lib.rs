@@ -141,6 +141,7 @@ pub async fn run(
         inbox_sender,
         finished,
         link: link.state(),
+        redis: link,
         link_events,
         progress: outbox.progress(),
         outbox,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hostwatch_bus::{Inbox, InboxSender, LinkState};
+use hostwatch_bus::{Inbox, InboxSender, Link, LinkState};
 use hostwatch_daemon::settings::MistakeList;
 use hostwatch_daemon::{Pulse, ServiceManager, Signal, Signals};
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,8 @@ pub(crate) struct MainLoop<R> {
     pub(crate) inbox_sender: InboxSender,
     /// Runs that ended.
     pub(crate) finished: mpsc::Receiver<Finished>,
+    /// The link, to be told when its connection seems dead.
+    pub(crate) redis: Link,
     /// How the link is, for people.
     pub(crate) link: watch::Receiver<LinkState>,
     /// What became of the link, for the agent.
@@ -62,6 +64,10 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
         loop {
             self.pulse.beat();
             self.agent.advance();
+            if self.agent.gives_up_connection() {
+                tracing::warn!("no server answers over this connection to Redis: trying another one");
+                self.redis.reconnect();
+            }
             self.show();
             let now = self.clock.now();
             let wake = self.clock.instant(self.agent.next().min(now + TICK));

@@ -10,6 +10,8 @@ use hostwatch_bus::{Link, LinkState};
 use hostwatch_daemon::{OncePerMinute, Pulse, Shutdown};
 use tokio::sync::{Notify, watch};
 
+use crate::session::Audience;
+
 /// The most that waits, in messages and in bytes.
 const MAX_MESSAGES: usize = 512;
 const MAX_BYTES: usize = 8 << 20;
@@ -112,6 +114,15 @@ impl Outbox {
     #[must_use]
     pub(crate) fn dropped(&self) -> u64 {
         self.queue().dropped
+    }
+
+    /// Who heard the message that was published last.
+    #[must_use]
+    pub(crate) fn audience(&self) -> Audience {
+        match self.shared.progress.borrow().receivers {
+            Some(0) => Audience::Nobody,
+            _ => Audience::Unknown,
+        }
     }
 
     /// Follows how publishing goes.

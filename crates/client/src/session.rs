@@ -18,6 +18,8 @@ const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 const ACK_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
 /// An acknowledgement is overdue this much after its interval, at the least.
 const ACK_SLACK: Duration = Duration::from_secs(5);
+/// The longest time from a connection on which no server answers to the next one.
+const LAST_RECONNECT: Duration = Duration::from_mins(15);
 /// More servers than this never share a host; the wire has the same limit.
 const MAX_SERVERS: usize = 16;
 
@@ -34,6 +36,10 @@ pub(crate) struct Session {
     heartbeat: Duration,
     ack_interval: Duration,
     links: u64,
+    /// When the connection is given up, unless a welcome comes before. Set while joining.
+    give_up: Option<Moment>,
+    /// How many connections were given up since the last welcome.
+    given_up: u32,
     /// No hello before this, whatever a server does.
     quiet_until: Moment,
 }
@@ -46,6 +52,15 @@ enum Stage {
     Joining { next: Moment, wait: Duration },
     /// Welcomed by a server, which is expected to acknowledge.
     Joined { server: ServerId, ack_due: Moment },
+}
+
+/// What Redis said of those who hear the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Nobody, which is certain.
+    Nobody,
+    /// Perhaps somebody: a count above zero proves nothing.
+    Unknown,
 }
 
 /// What a server's message meant for the session.
@@ -70,6 +85,8 @@ impl Session {
             heartbeat: Duration::from_secs(10),
             ack_interval: Duration::from_secs(30),
             links: 0,
+            give_up: None,
+            given_up: 0,
             quiet_until: Moment::default(),
         }
     }
@@ -97,11 +114,13 @@ impl Session {
         let next = (now + delay).max(self.quiet_until);
         self.stage = Stage::Joining { next, wait: FIRST_REPEAT };
         self.again = Some(next);
+        self.give_up = Some(now + self.patience());
     }
 
     /// The link is gone.
     pub(crate) fn link_down(&mut self) {
         self.stage = Stage::Away;
+        self.give_up = None;
     }
 
     /// Has hello said again soon, because what it says has changed.
@@ -126,6 +145,8 @@ impl Session {
                 let joined = self.stage != Stage::Away;
                 if joined {
                     self.stage = Stage::Joined { server, ack_due: now + self.ack_patience() };
+                    // It came over this connection and answers what went over it: both directions work.
+                    (self.give_up, self.given_up) = (None, 0);
                 }
                 Heard { new_life, joined }
             }
@@ -177,7 +198,22 @@ impl Session {
         // Between half and the whole of the wait, so that repeats drift apart.
         let pause = wait.mul_f64(self.random.random_range(0.5..=1.0));
         self.stage = Stage::Joining { next: now + pause, wait: (wait * 2).min(LAST_REPEAT) };
+        if self.give_up.is_none() {
+            self.give_up = Some(now + self.patience());
+        }
         true
+    }
+
+    /// Whether to try another connection, because hello after hello went out on this one and no welcome came. Not while
+    /// `audience` says that nobody listens: then the server is away, and a connection would not bring it back.
+    pub(crate) fn gives_up(&mut self, audience: Audience, now: Moment) -> bool {
+        if self.give_up.is_none_or(|give_up| give_up > now) {
+            return false;
+        }
+        let unheard = audience == Audience::Unknown;
+        self.given_up = self.given_up.saturating_add(u32::from(unheard));
+        self.give_up = Some(now + self.patience());
+        unheard
     }
 
     /// Whether this life of the server was unknown.
@@ -201,6 +237,13 @@ impl Session {
     fn take_intervals(&mut self, welcome: &Welcome) {
         self.heartbeat = Duration::from_millis(welcome.heartbeat_ms).clamp(HEARTBEAT.0, HEARTBEAT.1);
         self.ack_interval = Duration::from_millis(welcome.ack_interval_ms).clamp(ACK_INTERVAL.0, ACK_INTERVAL.1);
+    }
+
+    /// How long no welcome may come before the connection is blamed. It doubles with each connection in vain, and is random,
+    /// so that a fleet does not reconnect at once.
+    fn patience(&mut self) -> Duration {
+        let longest = self.ack_patience().saturating_mul(1 << self.given_up.min(16)).min(LAST_RECONNECT);
+        longest.mul_f64(self.random.random_range(0.5..=1.0))
     }
 
     /// How long an acknowledgement may take: with nothing reported there is nothing to acknowledge.
@@ -331,6 +374,47 @@ mod tests {
         assert_eq!((session.next(), session.server()), (None, None));
         session.link_up(at(60_000));
         assert!(session.next().unwrap().since(at(60_000)) <= FLEET_SPREAD);
+    }
+
+    /// The pauses between connections that are given up until `end`; each is replaced at once.
+    fn given_up(session: &mut Session, audience: Audience, start: u64, end: u64) -> Vec<u64> {
+        let mut moments = vec![start];
+        for now in (start..end).step_by(500).map(at) {
+            session.poll(now);
+            if session.gives_up(audience, now) {
+                moments.push(now.as_millis());
+                session.link_down();
+                session.link_up(now);
+            }
+        }
+        moments.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn connections_without_an_answer_are_given_up_ever_more_rarely() {
+        let mut session = session();
+        session.link_up(at(0));
+        let pauses = given_up(&mut session, Audience::Unknown, 0, 6 * 3_600_000);
+        assert!((22_500..=45_500).contains(&pauses[0]), "{pauses:?}");
+        assert!((45_000..=90_500).contains(&pauses[1]), "{pauses:?}");
+        assert!(pauses[5..].iter().all(|pause| (450_000..=900_500).contains(pause)), "{pauses:?}");
+        assert!(pauses.len() > 20, "it never stops: {pauses:?}");
+
+        let now = 6 * 3_600_000;
+        assert!(session.hear(SERVER, Life(1), Some(&welcome(Some(US))), at(now)).joined);
+        assert!(!session.gives_up(Audience::Unknown, at(now + 60_000)), "an answer came");
+        // No acknowledgement comes: hello first, and only then another connection, as soon as the first time.
+        let pauses = given_up(&mut session, Audience::Unknown, now, now + 200_000);
+        assert!((45_000 + 22_500..=75_000 + 45_500).contains(&pauses[0]), "{pauses:?}");
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_no_reason_for_another_connection() {
+        let mut session = session();
+        session.link_up(at(0));
+        assert!(given_up(&mut session, Audience::Nobody, 0, 3_600_000).is_empty());
+        let pauses = given_up(&mut session, Audience::Unknown, 3_600_000, 3_700_000);
+        assert!(pauses[0] <= 45_500, "its absence has not lengthened the wait: {pauses:?}");
     }
 
     #[test]

@@ -88,6 +88,19 @@ async fn commands_fail_at_once_while_redis_is_away_and_wishes_are_kept() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_given_up_is_replaced_with_all_subscriptions() {
+    let redis = Redis::start().await;
+    let mut bus = Bus::start(settings(&redis.unix_url()));
+    bus.link.reconnect();
+    bus.connected(1).await;
+    bus.link.subscribe(&names(&["a"])).await.unwrap();
+    bus.link.reconnect();
+    bus.connected(2).await;
+    assert_eq!(redis.cli(&["PUBLISH", "a", "hello"]), "1");
+    bus.receives("a", "hello").await;
+}
+
+#[tokio::test]
 async fn while_redis_is_away_the_loop_is_idle_but_gives_signs_of_life() {
     let mut redis = Redis::start().await;
     redis.kill();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use hostwatch_testkit::{Redis, Signal, eventually};
 use hostwatch_wire::{
-    Ack, Acked, ClaimedValue, Epoch, HostBody, LayoutId, Resend, SeqRange, ServerBody, Status, WantLayout,
+    Ack, Acked, ClaimedValue, Epoch, HostBody, LayoutId, Resend, SeqRange, ServerBody, Status, WantLayout, Welcome,
 };
 
 use crate::fake_server::{FakeServer, SERVER, client, config, service};
@@ -272,4 +272,33 @@ async fn reload_takes_labels_and_keeps_the_old_settings_at_a_mistake() {
         _ => None,
     };
     assert_eq!(server.expect("a hello with the new label", labels).await, ClaimedValue("db".to_owned()));
+}
+
+#[tokio::test]
+async fn a_connection_over_which_nobody_answers_is_replaced() {
+    let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = FakeServer::start(&redis, "web01").await;
+    let _client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
+    let (epoch, _) = server.hello().await;
+    // The shortest intervals, and from now on the server is there and says nothing.
+    let (revision, known) = (None, vec![]);
+    let answers = Some(epoch);
+    server
+        .say(ServerBody::Welcome(Welcome { answers, revision, known, heartbeat_ms: 1_000, ack_interval_ms: 1_000 }))
+        .await;
+    let connection = || {
+        let clients = redis.cli(&["client", "list"])?;
+        let line = clients.lines().find(|line| line.contains(" name=hostwatch-client:web01 "));
+        let id = line.and_then(|line| line.split(' ').next()).context("the client is not connected")?;
+        Ok::<_, anyhow::Error>(id.to_owned())
+    };
+    let first = connection().unwrap();
+    let replaced = eventually("another connection", DEADLINE, || {
+        let now = connection()?;
+        ensure!(now != first, "still {now}");
+        Ok(())
+    });
+    replaced.unwrap();
+    let (again, _) = server.hello().await;
+    assert_eq!(again, epoch, "it is the same client");
 }

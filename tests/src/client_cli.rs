@@ -54,7 +54,8 @@ fn ask_client(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Answer
 fn proc() -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
     for (file, text) in [
-        ("stat", "cpu 30 0 0 60 0 0 0 0 0 0\ncpu0 10 0 0 20 0 0 0 0 0 0\ncpu1 20 0 0 40 0 0 0 0 0 0\n"),
+        ("stat", "cpu 30 0 0 60 0 0 0 0 0 0\ncpu0 10 0 0 20 0 0 0 0 0 0\ncpu1 20 0 0 40 0 0 0 0 0 0\nctxt 5\n"),
+        ("vmstat", "pgfault 17\n"),
         ("loadavg", "0.50 1.00 2.00 1/100 4242\n"),
         ("meminfo", "MemTotal: 2048 kB\nMemFree: 1024 kB\nHugePages_Total: 3\n"),
     ] {

@@ -1,5 +1,7 @@
 //! How the text files of procfs are taken apart: lines, fields, numbers. Every byte may be anything.
 
+use std::borrow::Cow;
+
 /// The most characters of a file's content that an error quotes.
 const MAX_EXCERPT: usize = 80;
 
@@ -44,6 +46,20 @@ pub(crate) fn integer(field: &[u8]) -> Result<u64, Malformed> {
     std::str::from_utf8(field).ok().and_then(|text| text.parse().ok()).ok_or_else(malformed)
 }
 
+/// A number of hexadecimal digits without a prefix, below 2^64.
+pub(crate) fn hexadecimal(field: &[u8]) -> Result<u64, Malformed> {
+    let malformed = || Malformed::new("a hexadecimal number below 2^64", field);
+    if !field.iter().all(u8::is_ascii_hexdigit) {
+        return Err(malformed());
+    }
+    std::str::from_utf8(field).ok().and_then(|text| u64::from_str_radix(text, 16).ok()).ok_or_else(malformed)
+}
+
+/// A name that somebody gave to a device: what is no UTF-8 in it comes as U+FFFD.
+pub(crate) fn text(field: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(field)
+}
+
 /// A number of decimal digits and a point, such as 0.25: neither sign nor exponent.
 pub(crate) fn decimal(field: &[u8]) -> Result<f64, Malformed> {
     let malformed = || Malformed::new("a decimal number", field);
@@ -64,6 +80,15 @@ mod tests {
         assert_eq!(integer(b"18446744073709551615"), Ok(u64::MAX));
         for bad in ["", "-1", "+1", "1.0", "18446744073709551616", "0x1", "é"] {
             assert!(integer(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_numbers() {
+        assert_eq!(hexadecimal(b"0001e9F0"), Ok(0x1e9f0));
+        assert_eq!(hexadecimal(b"ffffffffffffffff"), Ok(u64::MAX));
+        for bad in ["", "-1", "+1", "0x1", "10000000000000000", "g"] {
+            assert!(hexadecimal(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }
 

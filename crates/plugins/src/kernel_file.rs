@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::CollectError;
 use crate::fields::Malformed;
 
@@ -29,18 +31,43 @@ impl KernelFile {
 
     /// Reads the file as it is now and gives its content to `parse`.
     pub(crate) fn parse<T>(&mut self, parse: impl FnOnce(&[u8]) -> Result<T, Malformed>) -> Result<T, CollectError> {
-        let length = match self.read() {
-            Ok(length) => length,
-            Err(error) => {
-                // Whatever is wrong with the descriptor, the next collection begins with a new one.
+        match self.read() {
+            Ok(length) => self.parse_buffer(length, parse),
+            Err(error) => Err(self.unreadable(error)),
+        }
+    }
+
+    /// Like [`KernelFile::parse`], and `None` where the kernel has no such file or has switched it off, which costs no
+    /// allocation: a machine lacks something at every collection.
+    pub(crate) fn parse_if_present<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, CollectError> {
+        match self.read() {
+            Ok(length) => self.parse_buffer(length, parse).map(Some),
+            Err(error) if is_absence(&error) => {
                 self.file = None;
-                return Err(CollectError::Read { path: self.path.clone(), error });
+                Ok(None)
             }
-        };
+            Err(error) => Err(self.unreadable(error)),
+        }
+    }
+
+    fn parse_buffer<T>(
+        &self,
+        length: usize,
+        parse: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, CollectError> {
         parse(&self.buffer[..length]).map_err(|Malformed { expected, found }| {
             let path = self.path.clone();
             CollectError::Malformed { path, expected, found }
         })
+    }
+
+    fn unreadable(&mut self, error: io::Error) -> CollectError {
+        // Whatever is wrong with the descriptor, the next collection begins with a new one.
+        self.file = None;
+        CollectError::Read { path: self.path.clone(), error }
     }
 
     /// Fills the buffer. At offset 0 the kernel makes the content anew; the reads that follow continue the same text.
@@ -69,6 +96,13 @@ impl KernelFile {
             }
         }
     }
+}
+
+/// Whether an error says that this machine does not have the thing.
+fn is_absence(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, Unsupported};
+    matches!(error.kind(), NotFound | NotADirectory | Unsupported)
+        || matches!(Errno::from_io_error(error), Some(Errno::NODEV | Errno::NXIO | Errno::OPNOTSUPP))
 }
 
 #[cfg(test)]
@@ -104,6 +138,20 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let error = file.parse(|_| Ok(())).unwrap_err().to_string();
         assert!(error.starts_with("cannot read ") && error.contains("/file: "), "{error}");
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let mut file = KernelFile::new(path.clone());
+        assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(None)));
+        fs::write(&path, "one").unwrap();
+        assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(Some(()))));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(None)));
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(file.parse_if_present(|_| Ok(())), Err(CollectError::Read { .. })));
     }
 
     #[test]

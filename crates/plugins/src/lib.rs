@@ -3,16 +3,36 @@
 //! A plugin gets its roots, its parameters and a sink for samples. It knows nothing of Redis, of intervals or of
 //! other plugins: whoever runs it does the timing, and a plugin that fails costs its own results only.
 
+mod arp;
+mod attributes;
+mod conntrack;
 mod cpu;
+mod diskstats;
+mod entropy;
 mod facts;
 mod fields;
+mod filefd;
+mod filter;
 mod kernel_file;
+mod kernel_hung;
 mod load;
 mod memory;
+mod netdev;
+mod netstat;
 mod options;
 mod page;
 mod plugin;
+mod pressure;
 mod samples;
+mod schedstat;
+mod selinux;
+mod sockstat;
+mod softnet;
+mod stat;
+mod sysctl;
+mod udp_queues;
+mod uname;
+mod vmstat;
 
 pub use facts::facts;
 pub use options::{BuildError, Options};

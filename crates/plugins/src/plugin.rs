@@ -1,15 +1,39 @@
 //! The trait that every plugin implements, and the slice that lists them all.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
-use crate::{Samples, cpu, load, memory};
+use crate::{
+    Samples, arp, conntrack, cpu, diskstats, entropy, filefd, kernel_hung, load, memory, netdev, netstat, pressure,
+    schedstat, selinux, sockstat, softnet, stat, udp_queues, uname, vmstat,
+};
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
-pub static PLUGINS: &[Descriptor] = &[cpu::DESCRIPTOR, load::DESCRIPTOR, memory::DESCRIPTOR];
+pub static PLUGINS: &[Descriptor] = &[
+    arp::DESCRIPTOR,
+    conntrack::DESCRIPTOR,
+    cpu::DESCRIPTOR,
+    diskstats::DESCRIPTOR,
+    entropy::DESCRIPTOR,
+    filefd::DESCRIPTOR,
+    kernel_hung::DESCRIPTOR,
+    load::DESCRIPTOR,
+    memory::DESCRIPTOR,
+    netdev::DESCRIPTOR,
+    netstat::DESCRIPTOR,
+    pressure::DESCRIPTOR,
+    schedstat::DESCRIPTOR,
+    selinux::DESCRIPTOR,
+    sockstat::DESCRIPTOR,
+    softnet::DESCRIPTOR,
+    stat::DESCRIPTOR,
+    udp_queues::DESCRIPTOR,
+    uname::DESCRIPTOR,
+    vmstat::DESCRIPTOR,
+];
 
 /// The plugin that is called `name`.
 #[must_use]
@@ -68,6 +92,15 @@ pub struct Roots {
     pub sysfs: PathBuf,
     /// Where the host's root directory is.
     pub rootfs: PathBuf,
+}
+
+impl Roots {
+    /// A file of the host's network, below `/proc/net`. That of a container is another one, so where the host is seen
+    /// below a root of its own it is the network of the host's first process.
+    pub(crate) fn network(&self, name: &str) -> PathBuf {
+        let network = if self.rootfs == Path::new("/") { "net" } else { "1/net" };
+        self.procfs.join(network).join(name)
+    }
 }
 
 impl Default for Roots {

@@ -86,6 +86,18 @@ impl Samples {
         }
     }
 
+    /// A gauge whose only series has no labels.
+    pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, MetricType::Gauge, help);
+        self.push(&[], value);
+    }
+
+    /// A counter whose only series has no labels.
+    pub fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, MetricType::Counter, help);
+        self.push(&[], value);
+    }
+
     /// Ends a collection. Says whether the layout is another one than after the collection before.
     ///
     /// # Errors

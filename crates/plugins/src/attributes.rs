@@ -1,0 +1,84 @@
+//! The small files below a directory of sysfs that has an entry for each device. They are opened for each reading,
+//! because there may be thousands, but without an allocation; the directory stays open.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+
+/// An attribute of sysfs is at most a page.
+const MAX_BYTES: usize = 4_096;
+/// Room for the usual name of a device and of an attribute.
+const RELATIVE_BYTES: usize = 128;
+
+/// Reads small files below a directory.
+pub(crate) struct Attributes {
+    path: PathBuf,
+    directory: Option<OwnedFd>,
+    relative: String,
+    buffer: Vec<u8>,
+}
+
+impl Attributes {
+    /// Opens nothing yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let buffer = vec![0; MAX_BYTES];
+        Self { path, directory: None, relative: String::with_capacity(RELATIVE_BYTES), buffer }
+    }
+
+    /// What the file `device/name` says, without the blanks around it. What cannot be read is absent: a driver answers
+    /// with whatever error it likes when asked for something that its device lacks.
+    pub(crate) fn text(&mut self, device: &str, name: &str) -> Option<&str> {
+        self.relative.clear();
+        self.relative.push_str(device);
+        self.relative.push('/');
+        self.relative.push_str(name);
+        let directory = match &mut self.directory {
+            Some(directory) => directory,
+            closed => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                closed.insert(rustix::fs::open(&self.path, flags, Mode::empty()).ok()?)
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(directory, self.relative.as_str(), flags, Mode::empty()).ok()?;
+        let length = rustix::io::read(&file, self.buffer.as_mut_slice()).ok()?;
+        std::str::from_utf8(&self.buffer[..length]).ok().map(str::trim)
+    }
+
+    /// A number in the file `device/name`, decimal or, after `0x`, hexadecimal.
+    pub(crate) fn number(&mut self, device: &str, name: &str) -> Option<f64> {
+        let text = self.text(device, name)?;
+        let value = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok()? as f64,
+            None => text.parse::<i128>().ok()? as f64,
+        };
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn attributes_of_every_kind() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("d")).unwrap();
+        for (name, text) in [("n", "-1\n"), ("x", "0x1003\n"), ("t", " up \n"), ("e", ""), ("b", "\u{fffd}12")] {
+            fs::write(root.path().join("d").join(name), text).unwrap();
+        }
+        fs::write(root.path().join("d/raw"), [0xff, 0x31]).unwrap();
+        fs::write(root.path().join("d/huge"), "9".repeat(3 * MAX_BYTES)).unwrap();
+        let mut attributes = Attributes::new(root.path().to_owned());
+        assert_eq!(attributes.number("d", "n"), Some(-1.0));
+        assert_eq!(attributes.number("d", "x"), Some(4_099.0));
+        assert_eq!(attributes.text("d", "t"), Some("up"));
+        for name in ["t", "e", "b", "raw", "huge", "missing"] {
+            assert_eq!(attributes.number("d", name), None, "{name}");
+        }
+        assert_eq!(attributes.text("d", "raw"), None);
+    }
+}

@@ -23,6 +23,8 @@ mod http;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod node_exporter;
+#[cfg(test)]
 mod prometheus;
 #[cfg(test)]
 mod readme;

@@ -21,7 +21,7 @@ pub(crate) fn run(quick: bool) -> ExitCode {
     let mut programs = vec!["curl", "openssl", "redis-benchmark", "redis-cli", "redis-server"];
     if !quick {
         let parser = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
-        programs.extend(["prometheus", "promtool", parser]);
+        programs.extend(["prometheus", "prometheus-node-exporter", "promtool", parser]);
     }
     if let Err(error) = install(&programs) {
         eprintln!("cargo xtask test: {error:#}");

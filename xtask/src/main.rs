@@ -1,8 +1,11 @@
-//! The chores of this repository: `cargo xtask run`, `test` and `bench`. There is no other entry point.
+//! The chores of this repository: `cargo xtask run`, `test`, `bench` and `deb`. There is no other entry point.
 #![expect(clippy::print_stdout, reason = "a chore talks to the person who started it")]
 
 mod bench;
+mod copy;
+mod deb;
 mod install;
+mod manuals;
 mod run;
 mod test;
 
@@ -11,6 +14,7 @@ use std::process::ExitCode;
 
 use bench::Bench;
 use clap::Parser;
+use deb::Deb;
 
 /// Chores of the hostwatch repository.
 #[derive(Parser)]
@@ -31,6 +35,8 @@ enum Chore {
     /// Measures, and asserts nothing.
     #[command(subcommand)]
     Bench(Bench),
+    /// Builds the Debian packages.
+    Deb(Deb),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Run { directory } => run::run(directory),
         Chore::Test { quick } => return test::run(quick),
         Chore::Bench(bench) => bench.run(),
+        Chore::Deb(deb) => deb.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ use hostwatch_testkit::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::copy::copy_folder;
 use crate::install::install;
 
 /// The port that the shipped configuration names.
@@ -95,20 +96,6 @@ fn prepare(directory: &Path, shipped: &Path) -> Result<File> {
         std::fs::rename(&partial, &config).with_context(|| config.display().to_string())?;
     }
     Ok(lock)
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            copy_folder(&from, &to)?;
-        } else {
-            std::fs::copy(&from, &to).with_context(|| from.display().to_string())?;
-        }
-    }
-    Ok(())
 }
 
 /// The usual port, or any free one where an installed hostwatch has that.

@@ -58,7 +58,7 @@ const INBOX_MESSAGES: usize = 256;
 const INBOX_BYTES: usize = 8 << 20;
 /// Each loop ticks every second when idle; these bounds leave room for a slow machine and for a command's own timeout.
 const LOOP_PATIENCE: Duration = Duration::from_secs(10);
-const PUBLISH_PATIENCE: Duration = Duration::from_secs(60);
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the tasks may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 

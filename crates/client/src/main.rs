@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let settings = match read() {
         Ok(settings) => settings,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            logging::complain(mistakes);
             return ExitCode::from(exit::CONFIG);
         }
     };
@@ -41,7 +41,7 @@ fn answer(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hostwatch-client: {error:#}");
+            logging::complain(format_args!("hostwatch-client: {error:#}"));
             ExitCode::from(exit::FAILURE)
         }
     }

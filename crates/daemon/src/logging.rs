@@ -1,11 +1,13 @@
 //! The log: to the journal where that is what reads our stderr, else as lines on stderr.
 //!
-//! The journal shows a line's message only, not its fields, so what people must read belongs into the message.
+//! The journal shows a line's message only, so what people must read belongs into the message; what they search for is a
+//! field too, and is `HOSTWATCH_HOST`, `HOSTWATCH_SERVICE` and so on there.
 
-use std::io::{self, IsTerminal};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use tracing::warn;
+use tracing::{error, warn};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -33,17 +35,32 @@ fn filter(wish: &str) -> (EnvFilter, Option<ParseError>) {
     }
 }
 
+/// Says on stderr what keeps a program from running, which has no log yet; to the journal with the priority of an error.
+pub fn complain(what: impl Display) {
+    let text = what.to_string();
+    if is_journal(&journal_stream(), io::stderr()) {
+        init();
+        text.lines().for_each(|line| error!("{line}"));
+    } else {
+        // Nobody is left to tell when stderr is gone.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
 fn output() -> Box<dyn Layer<Registry> + Send + Sync> {
-    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     // A journal that is not there after all is no reason to be silent.
-    if is_journal(&stream, io::stderr())
+    if is_journal(&journal_stream(), io::stderr())
         && let Ok(journal) = tracing_journald::layer()
     {
-        return Box::new(journal);
+        return Box::new(journal.with_field_prefix(Some("HOSTWATCH".to_owned())));
     }
     // A full disk or a closed pipe behind stderr must not become a panic, which the report of a failed write would be.
     let lines = fmt::layer().compact().with_target(false).log_internal_errors(false);
     Box::new(lines.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr))
+}
+
+fn journal_stream() -> String {
+    std::env::var("JOURNAL_STREAM").unwrap_or_default()
 }
 
 /// Whether `stream`, `DEVICE:INODE` as systemd sets it, is `stderr` itself and not only something a parent had.
@@ -53,7 +70,6 @@ fn is_journal(stream: &str, stderr: impl AsFd) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::io::Write;
     use std::os::linux::fs::MetadataExt;
     use std::sync::{Arc, Mutex};
 

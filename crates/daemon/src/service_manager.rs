@@ -78,6 +78,10 @@ impl ServiceManager {
         self.send(&[NotifyState::Watchdog]);
     }
 
+    pub(crate) fn hung(&self) {
+        self.send(&[NotifyState::WatchdogTrigger]);
+    }
+
     fn send(&self, states: &[NotifyState<'_>]) {
         let Some((socket, address)) = &self.0.socket else { return };
         let message: String = states.iter().map(|state| format!("{state}\n")).collect();

@@ -52,7 +52,8 @@ impl Watchdog {
     }
 
     /// Feeds the watchdog at half its patience while every loop beats, and names in the log each loop that falls silent or
-    /// is back, also when nobody asked for a watchdog. Returns on shutdown.
+    /// is back, also when nobody asked for a watchdog. A loop that is silent for longer than that patience is reported at
+    /// once, whenever the last feeding was. Returns on shutdown.
     pub async fn run(mut self, manager: ServiceManager, shutdown: Shutdown) {
         let feed_every = self.patience.map(|patience| patience / 2);
         let look_every = feed_every.map_or(LOOK_EVERY, |feed_every| feed_every.clamp(SHORTEST_LOOK, LOOK_EVERY));
@@ -63,12 +64,15 @@ impl Watchdog {
         while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
             let now = Instant::now();
             // Every loop is looked at, so that each silent one is named, not only the first.
-            let silent = self.loops.iter_mut().map(|watched| watched.look(now)).filter(|is_silent| *is_silent).count();
+            let silences: Vec<Duration> = self.loops.iter_mut().filter_map(|watched| watched.look(now)).collect();
             // Of two looks around the due time, the nearer one feeds.
             let is_due = |feed_every| last_fed.is_none_or(|last: Instant| now - last + look_every / 2 >= feed_every);
-            if silent == 0 && feed_every.is_some_and(is_due) {
+            if silences.is_empty() && feed_every.is_some_and(is_due) {
                 manager.alive();
                 last_fed = Some(now);
+            }
+            if silences.into_iter().max() >= Some(self.patience.unwrap_or(Duration::MAX)) {
+                manager.hung();
             }
         }
     }
@@ -81,8 +85,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 
 impl Loop {
-    /// Whether the loop is silent at `now`.
-    fn look(&mut self, now: Instant) -> bool {
+    /// For how long the loop is silent at `now`, if that is for too long.
+    fn look(&mut self, now: Instant) -> Option<Duration> {
         if self.has_beaten.swap(false, Ordering::Relaxed) {
             self.last_beat = now;
         }
@@ -96,7 +100,7 @@ impl Loop {
             info!("the loop {} makes progress again", self.name);
         }
         self.is_silent = is_silent;
-        is_silent
+        is_silent.then_some(silence)
     }
 }
 
@@ -164,7 +168,8 @@ mod tests {
                 reader.beat();
                 sleep(SECOND).await;
             }
-            assert!(receiver.take().len() <= 1, "fed at most while the silence was within its limit");
+            let fed = receiver.take().iter().filter(|said| *said == "WATCHDOG=1\n").count();
+            assert!(fed <= 1, "fed at most while the silence was within its limit");
             assert_eq!(log.lines().len(), 1, "{:?}", log.lines());
             assert!(log.lines()[0].contains("WARN") && log.lines()[0].contains("the loop judge made no progress for"));
             judge.beat();
@@ -174,6 +179,27 @@ mod tests {
         })
         .await;
         drop(guard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hang_is_reported_within_the_patience_whenever_the_last_feeding_was() {
+        let receiver = Receiver::bind();
+        let start = Instant::now();
+        watch(Some(10 * SECOND), &receiver, async |reader: Pulse, judge: Pulse| {
+            loop {
+                judge.beat();
+                // The last feeding falls into the time in which the silence was still within its limit.
+                if start.elapsed() <= SECOND {
+                    reader.beat();
+                }
+                sleep(SECOND / 10).await;
+                if receiver.take().iter().any(|said| said == "WATCHDOG=trigger\n") {
+                    break;
+                }
+            }
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 12, "the last beat, its patience, and a look");
     }
 
     #[tokio::test(start_paused = true)]

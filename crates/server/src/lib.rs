@@ -57,6 +57,8 @@ const INBOX_BYTES: usize = 256 << 20;
 const QUOTA: Quota = Quota { messages: 500.0, bytes: (8 << 20) as f64 };
 /// How long a loop may be silent before the watchdog takes it for hung.
 const SILENCE: Duration = Duration::from_secs(20);
+/// How often the loop that waits for signals turns when none comes.
+const TICK: Duration = Duration::from_secs(1);
 /// How long everything may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -166,6 +168,7 @@ pub async fn run(
         info!("listening on http://{address}");
     }
     tasks.spawn("status", end_well(follow_link(link.state(), manager.clone(), shutdown.clone())));
+    let pulse = watchdog.pulse("signals", SILENCE);
     tasks.spawn("watchdog", end_well(watchdog.run(manager.clone(), shutdown.clone())));
     log_start(&settings, identity);
     applied(&metrics);
@@ -173,6 +176,7 @@ pub async fn run(
 
     let mut reloader = Reloader { source, settings, reloads: reloads_sender, metrics };
     let ended = loop {
+        pulse.beat();
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Stop => break None,
@@ -183,6 +187,7 @@ pub async fn run(
                 }
             },
             ended = tasks.first_end() => break Some(ended),
+            () = tokio::time::sleep(TICK) => {}
         }
     };
     info!("stopping");

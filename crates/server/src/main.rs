@@ -1,10 +1,9 @@
 //! `hostwatch-server`: reads its arguments, checks its configuration, and runs.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use hostwatch_daemon::settings::{Environment, MistakeList};
+use hostwatch_daemon::settings::Environment;
 use hostwatch_daemon::{Signals, exit, logging};
 use hostwatch_server::{Acl, Arguments, Command, Settings, Source};
 use tracing::error;
@@ -14,7 +13,10 @@ fn main() -> ExitCode {
     let source = Source { file: arguments.config, environment: Environment::from_process() };
     let configuration = match source.load() {
         Ok(configuration) => configuration,
-        Err(mistakes) => return refuse(&mistakes),
+        Err(mistakes) => {
+            logging::complain(mistakes);
+            return ExitCode::from(exit::CONFIG);
+        }
     };
     if arguments.check {
         for warning in configuration.inventory.warnings() {
@@ -56,10 +58,4 @@ fn run(source: Source, configuration: hostwatch_server::Configuration) -> anyhow
         let listeners = hostwatch_server::bind(&configuration.settings).await?;
         hostwatch_server::run(source, configuration, listeners, signals).await
     })
-}
-
-fn refuse(mistakes: &MistakeList) -> ExitCode {
-    // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(io::stderr(), "{mistakes}");
-    ExitCode::from(exit::CONFIG)
 }

@@ -5,9 +5,12 @@
 //! condition with a deadline, never a pause of fixed length. A missing program is a loud failure, never a skip.
 
 mod client;
+mod container;
+mod docker;
 mod eventually;
 mod home;
 mod http;
+mod images;
 mod page;
 mod ports;
 mod process;
@@ -17,12 +20,14 @@ mod redis;
 mod server;
 
 pub use client::{Client, ClientSetup};
+pub use container::Container;
+pub use docker::Docker;
 pub use eventually::{eventually, eventually_every};
 pub use http::{get, get_as};
 pub use page::{Family, Labels, Page, PageError, Sample};
 pub use ports::free_port;
 pub use process::{Process, Signal};
-pub use programs::{Profile, Programs, build, find, package_of, programs, require, root};
+pub use programs::{Profile, Programs, build, find, package_of, packages, programs, require, root};
 pub use prometheus::{Prometheus, RangeSeries, promtool_remarks};
 pub use redis::{Redis, RedisSetup};
 pub use server::{Server, ServerSetup};

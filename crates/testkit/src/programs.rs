@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Message;
 
 /// Our own programs, built.
@@ -70,6 +70,23 @@ pub fn build(profile: Profile) -> Result<Programs> {
     Ok(Programs { server: path("hostwatch-server")?, client: path("hostwatch-client")? })
 }
 
+/// The folder with the Debian packages of this tree under an upstream version, built by `cargo xtask deb`.
+///
+/// # Errors
+/// When they cannot be built; the reason is on standard error.
+pub fn packages(version: &str) -> Result<PathBuf> {
+    // One after the other, so that the programs are built once.
+    static PACKING: Mutex<()> = Mutex::new(());
+    let _packing = PACKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = root()?;
+    let output = root.join("target/test-packages").join(version);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["xtask", "deb", "--version", version, "--output"]).arg(&output).current_dir(root);
+    let exit = cargo.stdout(Stdio::null()).status().context("run cargo xtask deb")?;
+    ensure!(exit.success(), "cargo xtask deb: {exit}");
+    Ok(output)
+}
+
 /// The root of the workspace, found from the package that cargo runs, else from the working directory.
 ///
 /// # Errors
@@ -104,6 +121,9 @@ pub fn find(program: &str) -> Option<PathBuf> {
 pub fn package_of(program: &str) -> &str {
     match program {
         "redis-benchmark" | "redis-cli" => "redis-tools",
+        "dh" => "debhelper",
+        "dockerd" | "docker" => "docker.io",
+        "dpkg-buildpackage" => "dpkg-dev",
         "promtool" => "prometheus",
         "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py" => "python3-prometheus-client",
         "setpriv" => "util-linux",

@@ -21,6 +21,8 @@ mod fleet;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod node_exporter;
@@ -34,5 +36,7 @@ mod restarts;
 mod security;
 #[cfg(test)]
 mod service_manager;
+#[cfg(test)]
+mod systemd;
 #[cfg(test)]
 mod workspace;

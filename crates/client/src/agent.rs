@@ -405,7 +405,12 @@ impl Agent {
             config.revision
         );
         for refusal in &mut self.refused {
-            tracing::warn!("service {} is refused: {}", refusal.service, refusal.reason);
+            tracing::warn!(
+                service = refusal.service.as_str(),
+                "service {} is refused: {}",
+                refusal.service,
+                refusal.reason
+            );
             if refused > MANY_REFUSALS {
                 refusal.reason.truncate(refusal.reason.floor_char_boundary(SHORT_REASON));
             }

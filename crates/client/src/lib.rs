@@ -78,7 +78,7 @@ pub async fn run(
     let epoch = Epoch(rand::random());
     let version = env!("CARGO_PKG_VERSION");
     let address = &settings.redis.address;
-    tracing::info!("hostwatch-client {version} for host {}, epoch {epoch}, Redis at {address}", settings.host);
+    tracing::info!(host = %settings.host, "hostwatch-client {version} for host {}, epoch {epoch}, Redis at {address}", settings.host);
 
     let state = State::open(&settings);
     let (config, ring) = state.load(&settings.host, Ring::new(epoch, settings.buffer), clock);

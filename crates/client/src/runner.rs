@@ -148,6 +148,7 @@ impl Runner {
         };
         if overran {
             tracing::info!(
+                service = finished.service.as_str(),
                 "service {} has ended after {:.1?}; it was given up before",
                 finished.service,
                 finished.took

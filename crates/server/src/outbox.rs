@@ -226,7 +226,7 @@ impl Outbox {
     fn message(&self, host: &HostId, body: ServerBody) -> Option<Vec<u8>> {
         let Identity { server, life } = self.shared.identity;
         let message = ServerMessage { server, life, body };
-        message.encode().inspect_err(|error| warn!("a message to {host} cannot be sent: {error}")).ok()
+        message.encode().inspect_err(|error| warn!(%host, "a message to {host} cannot be sent: {error}")).ok()
     }
 }
 

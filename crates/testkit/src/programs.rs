@@ -1,5 +1,6 @@
 //! Where programs come from: ours from one `cargo build`, all others from the machine, by name.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -70,20 +71,23 @@ pub fn build(profile: Profile) -> Result<Programs> {
     Ok(Programs { server: path("hostwatch-server")?, client: path("hostwatch-client")? })
 }
 
-/// The folder with the Debian packages of this tree under an upstream version, built by `cargo xtask deb`.
+/// The folder with the Debian packages of this tree under an upstream version, built once per process by `cargo xtask deb`.
 ///
 /// # Errors
 /// When they cannot be built; the reason is on standard error.
 pub fn packages(version: &str) -> Result<PathBuf> {
-    // One after the other, so that the programs are built once.
-    static PACKING: Mutex<()> = Mutex::new(());
-    let _packing = PACKING.lock().unwrap_or_else(PoisonError::into_inner);
+    static PACKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut packed = PACKED.lock().unwrap_or_else(PoisonError::into_inner);
     let root = root()?;
     let output = root.join("target/test-packages").join(version);
+    if packed.contains(version) {
+        return Ok(output);
+    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["xtask", "deb", "--version", version, "--output"]).arg(&output).current_dir(root);
     let exit = cargo.stdout(Stdio::null()).status().context("run cargo xtask deb")?;
     ensure!(exit.success(), "cargo xtask deb: {exit}");
+    packed.insert(version.to_owned());
     Ok(output)
 }
 

@@ -26,7 +26,7 @@ impl Fleet {
             self.check_space(planned.is_some())?;
             let state = if planned.is_some() { State::Stale } else { State::Pending };
             if let Some(others) = self.log_limit.allow("joined", now.monotonic) {
-                info!("a new host joined: {id}, now {}; {others} others since the last such line", state.as_str());
+                info!(host = %id, "a new host joined: {id}, now {}; {others} others since the last such line", state.as_str());
             }
             self.insert(Host::new(id.clone(), state, now.wall_ms, self.timing.ack_interval, now));
         }
@@ -40,6 +40,7 @@ impl Fleet {
         if host.begin_epoch(epoch) == Beginning::Revived {
             if let Some(others) = self.log_limit.allow("conflict", now.monotonic) {
                 warn!(
+                    host = %id,
                     "two clients say that they are {id}, the one of epoch {epoch} again; {others} others did the like"
                 );
             }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Container, Docker, Page, eventually, packages};
+use hostwatch_testkit::{Container, Docker, Page, eventually_every, packages};
 
 /// For whatever has to happen soon.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Each look starts a process in the machine, which is dearer than a look at a file.
+const INTERVAL: Duration = Duration::from_millis(300);
 
 /// The version that this tree has.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -80,7 +83,7 @@ impl Machine {
 
     /// Polls a condition; when it does not come true, the journal tells why.
     pub(crate) fn until<T>(&self, what: &str, poll: impl FnMut() -> Result<T>) -> Result<T> {
-        eventually(what, DEADLINE, poll).with_context(|| self.journal())
+        eventually_every(INTERVAL, what, DEADLINE, poll).with_context(|| self.journal())
     }
 
     /// A property of a unit.

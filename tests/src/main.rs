@@ -19,6 +19,8 @@ mod faults;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod hangs;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod machine;
@@ -32,6 +34,8 @@ mod prometheus;
 mod readme;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod sandbox;
 #[cfg(test)]
 mod security;
 #[cfg(test)]

@@ -34,6 +34,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/target/release/hostwatch-server /usr/bin/
 COPY packaging/config/server.toml packaging/config/hosts.toml packaging/config/templates.toml /etc/hostwatch/
 COPY packaging/config/services /etc/hostwatch/services
+COPY packaging/config/rules /etc/hostwatch/rules
 ENV HOSTWATCH_WEB_LISTEN_ADDRESS=0.0.0.0:10120
 USER hostwatch
 VOLUME /var/lib/hostwatch-server

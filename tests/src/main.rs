@@ -23,11 +23,17 @@ mod hangs;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod node_exporter;
+#[cfg(test)]
+mod packages;
 #[cfg(test)]
 mod prometheus;
 #[cfg(test)]

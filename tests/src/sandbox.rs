@@ -111,7 +111,14 @@ fn systemd_does_not_falsify_what_the_client_measures() -> Result<()> {
     let inside = Page::parse(&(inside(&machine, "hostwatch-client", "hostwatch-client --once")? + "\n"))?;
     let after = once()?;
     ensure!(inside.samples.len() > 50, "only {} samples", inside.samples.len());
-    let (before, seen, after) = (values(&before), values(&inside), values(&after));
+    let wrong = differences(&before, &inside, &after);
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What is wrong with what a client saw on this machine, between two looks from outside that nothing kept from seeing all.
+pub(crate) fn differences(before: &Page, inside: &Page, after: &Page) -> Vec<String> {
+    let (before, seen, after) = (values(before), values(inside), values(after));
     let mut wrong = Vec::new();
     for series in before.keys().filter(|series| after.contains_key(*series) && !seen.contains_key(*series)) {
         wrong.push(format!("only outside: {series:?}"));
@@ -130,8 +137,7 @@ fn systemd_does_not_falsify_what_the_client_measures() -> Result<()> {
             _ => {}
         }
     }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(())
+    wrong
 }
 
 /// The values of a page's series by name and labels.

@@ -1,9 +1,10 @@
-//! The chores of this repository: `cargo xtask run`, `test`, `bench` and `deb`. There is no other entry point.
+//! The chores of this repository: `cargo xtask run`, `test`, `bench`, `deb` and `image`. There is no other entry point.
 #![expect(clippy::print_stdout, reason = "a chore talks to the person who started it")]
 
 mod bench;
 mod copy;
 mod deb;
+mod image;
 mod install;
 mod manuals;
 mod run;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use bench::Bench;
 use clap::Parser;
 use deb::Deb;
+use image::Image;
 
 /// Chores of the hostwatch repository.
 #[derive(Parser)]
@@ -37,6 +39,8 @@ enum Chore {
     Bench(Bench),
     /// Builds the Debian packages.
     Deb(Deb),
+    /// Builds the Docker images.
+    Image(Image),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Test { quick } => return test::run(quick),
         Chore::Bench(bench) => bench.run(),
         Chore::Deb(deb) => deb.run(),
+        Chore::Image(image) => image.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -73,6 +73,8 @@ impl Docker {
         docker.process.eventually("the engine answers", DEADLINE, |_| succeed(&mut version).map(drop))?;
         // What a machine that lost its power left behind.
         docker.remove_containers()?;
+        // Of what earlier builds left, the newest saves time, and the rest only takes room.
+        docker.run(&["image", "prune", "--force", "--filter", "until=24h"])?;
         Ok(docker)
     }
 
@@ -87,12 +89,20 @@ impl Docker {
     /// `docker` with these arguments, not run yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command.args(arguments);
-        command.env("DOCKER_HOST", format!("unix://{}", self.directory.path().join("sock").display()));
-        command.env("DOCKER_CONFIG", self.directory.path()).env_remove("DOCKER_CONTEXT");
-        // BuildKit is a package of its own; our files need nothing of it.
-        command.env("DOCKER_BUILDKIT", "0").stdin(Stdio::null());
+        command.args(arguments).envs(self.environment()).stdin(Stdio::null());
         command
+    }
+
+    /// What makes another program's `docker` speak to this engine.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        let directory = self.directory.path().display();
+        [
+            ("DOCKER_HOST", format!("unix://{directory}/sock")),
+            ("DOCKER_CONFIG", directory.to_string()),
+            ("DOCKER_CONTEXT", String::new()),
+            // BuildKit is a package of its own; our files need nothing of it.
+            ("DOCKER_BUILDKIT", "0".to_owned()),
+        ]
     }
 
     /// Builds an image from a `Dockerfile` without a context.

@@ -128,6 +128,7 @@ pub fn package_of(program: &str) -> &str {
         "dh" => "debhelper",
         "dockerd" | "docker" => "docker.io",
         "dpkg-buildpackage" => "dpkg-dev",
+        "amtool" => "prometheus-alertmanager",
         "promtool" => "prometheus",
         "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py" => "python3-prometheus-client",
         "setpriv" => "util-linux",

@@ -1,0 +1,137 @@
+//! What is shipped for Prometheus, Grafana and Docker Compose: every file is read by the program that it is for.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use hostwatch_testkit::{Client, ClientSetup, Prometheus, Redis, Server, ServerSetup, eventually, require, root};
+use serde_json::Value;
+
+use crate::fleet::{DEADLINE, is_up};
+
+const HOST: &str = "web";
+
+fn packaging() -> Result<PathBuf> {
+    Ok(root()?.join("packaging"))
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+fn succeeds(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    ensure!(output.status.success(), "{command:?}: {}\n{text}", output.status);
+    Ok(())
+}
+
+/// A server with the shipped files and an alert that fires, and a host.
+struct Rig {
+    server: Server,
+    _client: Client,
+    redis: Redis,
+}
+
+impl Rig {
+    fn start() -> Result<Self> {
+        let redis = Redis::start()?;
+        let mut files = Vec::new();
+        for folder in ["", "services", "rules"] {
+            for entry in std::fs::read_dir(packaging()?.join("config").join(folder))? {
+                let path = entry?.path();
+                let name = path.file_name().context("a file has a name")?.to_string_lossy().into_owned();
+                if path.is_file() && !["server.toml", "client.toml", "hosts.toml"].contains(&name.as_str()) {
+                    files.push((Path::new(folder).join(name).display().to_string(), read(&path)?));
+                }
+            }
+        }
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        files.push(file("hosts.toml", &format!("[hosts.{HOST}]\ntemplates = [\"linux\", \"test\"]\n")));
+        files.push(file("templates.d/test.toml", "[templates.test]\nservices = [\"alarm\"]\n"));
+        let alarm = "[services.alarm]\nplugin = \"load\"\ninterval = \"1s\"\n[[services.alarm.triggers]]\n\
+                     alert = \"Alarm\"\nexpr = 'node_load1 >= 0'\n";
+        files.push(file("services/test.toml", alarm));
+        let server_toml = "[inventory]\ntemplates = [\"templates.toml\", \"templates.d/*.toml\"]\n";
+        files.push(file("server.toml", server_toml));
+        let mut server = Server::start(&ServerSetup { redis_url: redis.url(), files, ..ServerSetup::default() })?;
+        let host = Some(HOST.to_owned());
+        let client = Client::start(&ClientSetup { host, redis_url: redis.url(), ..ClientSetup::default() })?;
+        server.eventually("the host is up", DEADLINE, |page| is_up(page, HOST))?;
+        Ok(Self { server, _client: client, redis })
+    }
+
+    /// A Prometheus that scrapes it as a shipped file says.
+    fn prometheus(&self, file: &str) -> Result<Prometheus> {
+        let text = read(&packaging()?.join("prometheus").join(file))?;
+        let (_, scrape_configs) = text.split_once("\nscrape_configs:\n").context("no scrape_configs")?;
+        Prometheus::start(&scrape_configs.replace("127.0.0.1:10120", self.server.address()))
+    }
+}
+
+#[test]
+fn prometheus_takes_the_shipped_files() -> Result<()> {
+    let promtool = require("promtool")?;
+    let prometheus = packaging()?.join("prometheus");
+    for file in ["page.yml", "sd.yml"] {
+        succeeds(Command::new(&promtool).args(["check", "config"]).arg(prometheus.join(file)))?;
+    }
+    // The file for Compose names its rules as the container sees them.
+    let directory = tempfile::tempdir()?;
+    for (from, to) in [("compose/prometheus.yml", "prometheus.yml"), ("prometheus/rules.yml", "rules.yml")] {
+        std::fs::copy(packaging()?.join(from), directory.path().join(to))?;
+    }
+    succeeds(Command::new(&promtool).args(["check", "config"]).arg(directory.path().join("prometheus.yml")))?;
+    succeeds(Command::new(require("amtool")?).arg("check-config").arg(packaging()?.join("compose/alertmanager.yml")))?;
+    let mut compose = Command::new(require("docker-compose")?);
+    succeeds(compose.arg("--file").arg(packaging()?.join("compose.yaml")).args(["config", "--quiet"]))
+}
+
+#[test]
+fn prometheus_sees_a_host_once_in_both_ways_of_scraping() -> Result<()> {
+    let rig = Rig::start()?;
+    for file in ["page.yml", "sd.yml"] {
+        let prometheus = rig.prometheus(file)?;
+        eventually(file, DEADLINE, || {
+            for series in ["node_load1", "hostwatch_host_up"] {
+                let seen = prometheus.query(&format!("{series}{{instance=\"{HOST}\"}}"))?;
+                ensure!(seen.len() == 1, "{series}: {seen:?}");
+            }
+            let seen = prometheus.query("node_load1")?;
+            ensure!(seen.len() == 1 && seen[0].label("job") == Some("node"), "{seen:?}");
+            let failed = prometheus.query("up == 0")?;
+            ensure!(failed.is_empty(), "{failed:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn prometheus_answers_every_panel_of_the_dashboard() -> Result<()> {
+    let rig = Rig::start()?;
+    let prometheus = rig.prometheus("page.yml")?;
+    // Something has to be refused before there is a series of what was.
+    rig.redis.cli(&["PUBLISH", "hostwatch:{web}:reports", "garbage"])?;
+    let dashboard: Value = serde_json::from_str(&read(&packaging()?.join("grafana/fleet.json"))?)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let mut asked = 0;
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let title = panel["title"].as_str().context("no title")?;
+        let targets = panel["targets"].as_array().context("no targets")?;
+        ensure!(!targets.is_empty(), "{title} asks nothing");
+        for target in targets {
+            let expression = target["expr"].as_str().context("no expr")?.replace("$instance", ".*");
+            ensure!(!expression.contains('$'), "{title}: a variable in {expression}");
+            eventually(title, DEADLINE, || match prometheus.query(&expression)?.is_empty() {
+                true => bail!("no data for {expression}"),
+                false => Ok(()),
+            })?;
+            asked += 1;
+        }
+    }
+    ensure!(asked >= 20, "only {asked} expressions");
+    let variable = dashboard["templating"]["list"][1]["query"].as_str().context("no variable")?;
+    ensure!(variable == "label_values(hostwatch_host_up, instance)", "{variable}");
+    Ok(())
+}

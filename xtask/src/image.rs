@@ -1,0 +1,34 @@
+//! `cargo xtask image`: the Docker images, from the Dockerfile at the root.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use hostwatch_testkit::root;
+
+use crate::install::install;
+
+/// How to build them.
+#[derive(Args)]
+pub(crate) struct Image {
+    /// The tag of both images
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    tag: String,
+    /// Further arguments for `docker build`, behind `--`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl Image {
+    pub(crate) fn run(&self) -> Result<()> {
+        install(&["docker"])?;
+        for target in ["server", "client"] {
+            let mut docker = Command::new("docker");
+            docker.args(["build", "--target", target, "--tag", &format!("hostwatch-{target}:{}", self.tag)]);
+            docker.args(["--build-arg", concat!("VERSION=", env!("CARGO_PKG_VERSION"))]).args(&self.arguments).arg(".");
+            let exit = docker.current_dir(root()?).status().context("run docker")?;
+            ensure!(exit.success(), "docker build --target {target}: {exit}");
+        }
+        Ok(())
+    }
+}

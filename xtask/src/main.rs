@@ -30,7 +30,7 @@ enum Chore {
     },
     /// Runs every check of the repository; the last line is `N passed, N failed`.
     Test {
-        /// Leave out the tests that need Prometheus.
+        /// Leave out the tests that need Prometheus, packages, images or a machine that boots.
         #[arg(long)]
         quick: bool,
     },

@@ -1,5 +1,6 @@
 //! `hostwatch-server`: reads its arguments, checks its configuration, and runs.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -95,7 +95,9 @@ impl Deb {
         let packaging = root.join("packaging");
         let debian = tree.join("debian");
         copy_folder(&packaging.join("debian"), &debian)?;
-        copy_folder(&packaging.join("config"), &tree.join("config"))?;
+        for folder in ["config", "grafana", "prometheus", "redis"] {
+            copy_folder(&packaging.join(folder), &tree.join(folder))?;
+        }
         copy_folder(&root.join("systemd"), &tree.join("systemd"))?;
         fs::copy(root.join("CHANGELOG.md"), tree.join("CHANGELOG.md"))?;
         fs::create_dir(tree.join("bin"))?;

@@ -179,3 +179,26 @@ fn an_upgrade_keeps_what_was_edited_and_restarts_once_and_a_purge_leaves_nothing
     machine.0.fail("systemctl list-unit-files --no-legend | grep hostwatch")?;
     Ok(())
 }
+
+#[test]
+fn systemd_runs_what_the_readme_tells_people_to_install() -> Result<()> {
+    let machine = Machine::boot()?;
+    machine.bring_packages("/packages", VERSION)?;
+    let readme = std::fs::read_to_string(hostwatch_testkit::root()?.join("README.md"))?;
+    let (_, section) = readme.split_once("\n## Install it\n").context("no section about the installation")?;
+    let section = section.split("\n## ").next().context("a section")?;
+    let blocks: Vec<&str> =
+        section.split("\n```bash\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    ensure!(blocks.len() == 3, "{blocks:?}");
+    for block in blocks {
+        let printed = machine.run(&format!("cd /packages\n{block}")).with_context(|| block.to_owned())?;
+        eprintln!("{printed}");
+        // People take a moment before they type the next.
+        machine.wait_until_up()?;
+    }
+    machine.eventually(
+        "the edit is applied",
+        "journalctl --unit hostwatch-client | grep -c 'is in force' | grep -v '^1$'",
+    )?;
+    Ok(())
+}

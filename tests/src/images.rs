@@ -30,11 +30,17 @@ fn build(docker: &Docker) -> Result<()> {
     Ok(())
 }
 
+/// What ours may take beyond Debian's slim image, which is larger here than the one that Debian publishes.
+const MOST: u64 = 20_000_000;
+
 /// That an image is small, belongs to no root, says what it is, and has no tool in it that its build needed.
-fn inspect(docker: &Docker, image: &str, most: u64) -> Result<()> {
-    let size: u64 = docker.run(&["image", "inspect", "--format", "{{.Size}}", image])?.trim().parse()?;
-    eprintln!("{image}: {} MB", size / 1_000_000);
-    ensure!(size <= most, "{image} takes {size} bytes");
+fn inspect(docker: &Docker, image: &str) -> Result<()> {
+    let size_of = |image: &str| -> Result<u64> {
+        Ok(docker.run(&["image", "inspect", "--format", "{{.Size}}", image])?.trim().parse()?)
+    };
+    let (size, base) = (size_of(image)?, size_of("debian:bookworm-slim")?);
+    eprintln!("{image}: {} MB, of which Debian takes {} MB", size / 1_000_000, base / 1_000_000);
+    ensure!(size - base <= MOST, "{image} takes {size} bytes, Debian {base} of them");
     let labels = docker.run(&["image", "inspect", "--format", "{{json .Config.Labels}}", image])?;
     for label in ["title", "description", "source", "licenses", "version"] {
         ensure!(labels.contains(&format!("org.opencontainers.image.{label}")), "{labels}");
@@ -75,8 +81,8 @@ fn stops_well(container: &Container) -> Result<()> {
 fn images_are_small_and_run_without_rights_and_the_client_reports_the_host() -> Result<()> {
     let docker = Docker::shared()?;
     build(&docker)?;
-    inspect(&docker, SERVER, 120_000_000)?;
-    inspect(&docker, CLIENT, 110_000_000)?;
+    inspect(&docker, SERVER)?;
+    inspect(&docker, CLIENT)?;
 
     let mut redis = Redis::start()?;
     let url = format!("HOSTWATCH_REDIS_URL={}", redis.url());

@@ -102,11 +102,10 @@ fn agrees(name: &str, counter: bool, before: f64, seen: f64, after: f64) -> bool
     }
     let (low, high) = (before.min(after), before.max(after));
     let moves = MOVING.iter().any(|begin| name.starts_with(begin)) && !FIXED.contains(&name);
-    if low == high && !moves {
-        seen == low || seen.is_nan() && low.is_nan()
-    } else {
-        (low * 0.5..=high * 2.0).contains(&seen)
+    if moves {
+        return (low / 10.0 - 10.0..=high * 10.0 + 10.0).contains(&seen);
     }
+    if low == high { seen == low || seen.is_nan() && low.is_nan() } else { (low * 0.5..=high * 2.0).contains(&seen) }
 }
 
 #[test]

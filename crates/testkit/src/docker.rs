@@ -62,7 +62,9 @@ impl Docker {
         let directory = tempfile::Builder::new().prefix("docker.").tempdir()?;
         // The engine stops its containers when it is asked to, and leaves them behind when it is killed.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--"]).arg(require("dockerd")?);
+        command.args(["--pdeathsig", "TERM", "--"]);
+        // Containers that see the host's mounts as they come and go need a / that is shared, which it is under systemd.
+        command.args(["unshare", "--mount", "--propagation", "shared", "--"]).arg(require("dockerd")?);
         command.arg("--data-root").arg(kept.join("data")).arg("--exec-root").arg(directory.path().join("exec"));
         command.arg("--pidfile").arg(directory.path().join("pid"));
         command.arg(format!("--host=unix://{}", directory.path().join("sock").display()));

@@ -160,7 +160,8 @@ async fn one_host(duration: Duration) -> Result<()> {
     })
     .await?;
     let (ours, theirs) = (median(&mut ours)?, median(&mut theirs)?);
-    println!("one report of {} series, {FAMILIES} triggers, ranges of 60 samples:", FAMILIES * SERIES);
+    let samples = duration.as_secs().min(60);
+    println!("one report of {} series, {FAMILIES} triggers, ranges of up to {samples} samples:", FAMILIES * SERIES);
     println!("  hostwatch {ours:.0} µs   Prometheus, the same rules once {theirs:.0} µs   ratio {:.3}", ours / theirs);
     println!("  {IN_A_ROW} such reports in a row, with all that it needs at hand: {in_a_row:.0} µs each");
     Ok(())

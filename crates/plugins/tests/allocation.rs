@@ -25,7 +25,7 @@ fn a_collection_of_the_same_shape_allocates_nothing() {
             if !fs::read_to_string(case.join("expected.txt")).unwrap().starts_with("# HELP") {
                 continue;
             }
-            let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: "/".into() };
+            let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
             let mut plugin = descriptor.build(&roots, &Parameters::new()).unwrap();
             let mut samples = Samples::new();
             let first = measure(|| assert!(collect(&mut *plugin, &mut samples), "{}", case.display()));

@@ -46,7 +46,7 @@ fn result(plugin: &Descriptor, case: &Path) -> String {
 }
 
 fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
-    let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: "/".into() };
+    let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
     let mut plugin = plugin.build(&roots, &Parameters::new()).unwrap();
     let mut samples = Samples::new();
     samples.begin();

@@ -53,7 +53,9 @@ fn ask_client(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Answer
 /// A /proc of a machine with two processors.
 fn proc() -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
+    fs::create_dir(directory.path().join("1"))?;
     for (file, text) in [
+        ("1/mountinfo", "27 1 254:1 / / rw - ext4 /dev/vda1 rw\n"),
         ("stat", "cpu 30 0 0 60 0 0 0 0 0 0\ncpu0 10 0 0 20 0 0 0 0 0 0\ncpu1 20 0 0 40 0 0 0 0 0 0\nctxt 5\n"),
         ("vmstat", "pgfault 17\n"),
         ("loadavg", "0.50 1.00 2.00 1/100 4242\n"),
@@ -132,8 +134,8 @@ fn prometheus_accepts_what_once_prints_on_this_machine() -> Result<()> {
 fn an_unknown_plugin_is_named_with_those_that_exist() -> Result<()> {
     let answer = ask_client(&["--once", "--plugin", "load", "--plugin", "cqu"], &[("HOSTWATCH_HOST", "web")])?;
     let expected = "hostwatch-client: there is no plugin \"cqu\"; there are arp, conntrack, cpu, diskstats, entropy, \
-                    filefd, kernel_hung, load, memory, netdev, netstat, pressure, schedstat, selinux, sockstat, softnet, \
-                    stat, udp_queues, uname, vmstat\n";
+                    filefd, filesystem, kernel_hung, load, memory, netdev, netstat, pressure, schedstat, selinux, sockstat, \
+                    softnet, stat, udp_queues, uname, vmstat\n";
     assert_eq!(answer, Answer::failed(Some(1), expected));
     Ok(())
 }

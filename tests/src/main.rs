@@ -31,6 +31,8 @@ mod main_job;
 #[cfg(test)]
 mod monitoring;
 #[cfg(test)]
+mod mounts;
+#[cfg(test)]
 mod node_exporter;
 #[cfg(test)]
 mod packages;

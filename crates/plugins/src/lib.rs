@@ -12,6 +12,7 @@ mod entropy;
 mod facts;
 mod fields;
 mod filefd;
+mod filesystem;
 mod filter;
 mod kernel_file;
 mod kernel_hung;

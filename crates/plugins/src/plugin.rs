@@ -7,8 +7,8 @@ use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, conntrack, cpu, diskstats, entropy, filefd, kernel_hung, load, memory, netdev, netstat, pressure,
-    schedstat, selinux, sockstat, softnet, stat, udp_queues, uname, vmstat,
+    Samples, arp, conntrack, cpu, diskstats, entropy, filefd, filesystem, kernel_hung, load, memory, netdev, netstat,
+    pressure, schedstat, selinux, sockstat, softnet, stat, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -19,6 +19,7 @@ pub static PLUGINS: &[Descriptor] = &[
     diskstats::DESCRIPTOR,
     entropy::DESCRIPTOR,
     filefd::DESCRIPTOR,
+    filesystem::DESCRIPTOR,
     kernel_hung::DESCRIPTOR,
     load::DESCRIPTOR,
     memory::DESCRIPTOR,
@@ -130,6 +131,9 @@ pub enum CollectError {
         /// What stands there, shortened.
         found: String,
     },
+    /// A plugin that needs a thread of its own, and the system gives none.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// Samples that make no layout, for example a series that came twice.
     #[error("unfit samples: {0}")]
     Layout(#[from] InvalidLayout),

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::names::Names;
+use crate::samples::Sparse;
+
 /// An attribute of sysfs is at most a page.
 const MAX_BYTES: usize = 4_096;
 /// Room for the usual name of a device and of an attribute.
@@ -26,6 +29,16 @@ impl Attributes {
         Self { path, directory: None, relative: String::with_capacity(RELATIVE_BYTES), buffer }
     }
 
+    /// Reads which devices there are now: none where there is no such directory. It is opened anew, because the kernel
+    /// may have taken it away and made another one of the same name.
+    pub(crate) fn list(&mut self, devices: &mut Names) {
+        devices.clear();
+        self.directory = None;
+        if let Some(directory) = self.directory() {
+            devices.read(directory);
+        }
+    }
+
     /// What the file `device/name` says, without the blanks around it. What cannot be read is absent: a driver answers
     /// with whatever error it likes when asked for something that its device lacks.
     pub(crate) fn text(&mut self, device: &str, name: &str) -> Option<&str> {
@@ -33,17 +46,18 @@ impl Attributes {
         self.relative.push_str(device);
         self.relative.push('/');
         self.relative.push_str(name);
-        let directory = match &mut self.directory {
-            Some(directory) => directory,
-            closed => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                closed.insert(rustix::fs::open(&self.path, flags, Mode::empty()).ok()?)
-            }
-        };
+        self.directory()?;
+        let directory = self.directory.as_ref()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::openat(directory, self.relative.as_str(), flags, Mode::empty()).ok()?;
         let length = rustix::io::read(&file, self.buffer.as_mut_slice()).ok()?;
         std::str::from_utf8(&self.buffer[..length]).ok().map(str::trim)
+    }
+
+    /// Puts what the file `device/name` says into `text`: nothing when it cannot be read.
+    pub(crate) fn copy(&mut self, device: &str, name: &str, text: &mut String) {
+        text.clear();
+        text.push_str(self.text(device, name).unwrap_or_default());
     }
 
     /// A number in the file `device/name`, decimal or, after `0x`, hexadecimal.
@@ -54,6 +68,28 @@ impl Attributes {
             None => text.parse::<i128>().ok()? as f64,
         };
         Some(value)
+    }
+
+    /// Reports the number in the file `name` of each device that has it; the name of the device is the value of `label`.
+    pub(crate) fn report(
+        &mut self,
+        family: &mut Sparse<'_>,
+        (label, devices): (&str, &Names),
+        (name, convert): (&str, fn(f64) -> f64),
+    ) {
+        for device in devices.iter() {
+            if let Some(value) = self.number(device, name) {
+                family.push(&[(label, device)], convert(value));
+            }
+        }
+    }
+
+    fn directory(&mut self) -> Option<&OwnedFd> {
+        if self.directory.is_none() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.directory = rustix::fs::open(&self.path, flags, Mode::empty()).ok();
+        }
+        self.directory.as_ref()
     }
 }
 

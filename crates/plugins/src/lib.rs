@@ -18,6 +18,8 @@ mod kernel_file;
 mod kernel_hung;
 mod load;
 mod memory;
+mod names;
+mod netclass;
 mod netdev;
 mod netstat;
 mod options;

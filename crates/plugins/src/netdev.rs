@@ -74,15 +74,13 @@ impl Plugin for Netdev {
                     samples.push(&[("device", &name)], device.columns[column] as f64);
                 }
             }
-            let mut is_begun = false;
+            let help = "Packets that an interface received and nobody took.";
+            let mut family = samples.sparse("node_network_receive_nohandler_total", MetricType::Counter, help);
             for device in devices.iter() {
                 let name = text(&content[device.name.clone()]);
-                let Some(packets) = attributes.number(&name, "statistics/rx_nohandler") else { continue };
-                if !std::mem::replace(&mut is_begun, true) {
-                    let help = "Packets that an interface received and nobody took.";
-                    samples.family("node_network_receive_nohandler_total", MetricType::Counter, help);
+                if let Some(packets) = attributes.number(&name, "statistics/rx_nohandler") {
+                    family.push(&[("device", &name)], packets);
                 }
-                samples.push(&[("device", &name)], packets);
             }
             Ok(())
         })?;

@@ -7,8 +7,8 @@ use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, conntrack, cpu, diskstats, entropy, filefd, filesystem, kernel_hung, load, memory, netdev, netstat,
-    pressure, schedstat, selinux, sockstat, softnet, stat, udp_queues, uname, vmstat,
+    Samples, arp, conntrack, cpu, diskstats, entropy, filefd, filesystem, kernel_hung, load, memory, netclass, netdev,
+    netstat, pressure, schedstat, selinux, sockstat, softnet, stat, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -23,6 +23,7 @@ pub static PLUGINS: &[Descriptor] = &[
     kernel_hung::DESCRIPTOR,
     load::DESCRIPTOR,
     memory::DESCRIPTOR,
+    netclass::DESCRIPTOR,
     netdev::DESCRIPTOR,
     netstat::DESCRIPTOR,
     pressure::DESCRIPTOR,

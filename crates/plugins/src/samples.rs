@@ -98,6 +98,11 @@ impl Samples {
         self.push(&[], value);
     }
 
+    /// A family that begins when its first series is pushed: without any it is not reported.
+    pub(crate) fn sparse<'a>(&'a mut self, name: &'a str, kind: MetricType, help: &'a str) -> Sparse<'a> {
+        Sparse { samples: self, header: Some((name, kind, help)) }
+    }
+
     /// Ends a collection. Says whether the layout is another one than after the collection before.
     ///
     /// # Errors
@@ -166,5 +171,22 @@ impl Samples {
             family.series.truncate(self.series);
         }
         self.rebuilt = Some(Layout { families });
+    }
+}
+
+/// A family of which nobody knows yet whether it has any series; see [`Samples::sparse`].
+#[derive(Debug)]
+pub(crate) struct Sparse<'a> {
+    samples: &'a mut Samples,
+    /// Name, kind and help, until the family has begun.
+    header: Option<(&'a str, MetricType, &'a str)>,
+}
+
+impl Sparse<'_> {
+    pub(crate) fn push(&mut self, labels: &[(&str, &str)], value: f64) {
+        if let Some((name, kind, help)) = self.header.take() {
+            self.samples.family(name, kind, help);
+        }
+        self.samples.push(labels, value);
     }
 }

@@ -1,12 +1,11 @@
 //! What machine this is, as a client tells the server when it says hello.
 
-use std::fs;
 use std::path::Path;
 
 use hostwatch_wire::Facts;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use crate::Roots;
+use crate::{Roots, os_release};
 
 /// The most bytes of a text among the facts, as the wire has it.
 const MAX_TEXT_BYTES: usize = 256;
@@ -31,24 +30,10 @@ pub fn facts(roots: &Roots) -> Facts {
     }
 }
 
-/// `PRETTY_NAME` of os-release(5), which may stand in either of two files.
 fn os(rootfs: &Path) -> Option<String> {
-    let text = ["etc/os-release", "usr/lib/os-release"].iter().find_map(|file| fs::read(rootfs.join(file)).ok())?;
-    pretty_name(&String::from_utf8_lossy(&text))
-}
-
-fn pretty_name(os_release: &str) -> Option<String> {
-    let value = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?.trim();
-    let name: String = match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
-        Some(quoted) => {
-            // A backslash stands before what a shell would take for its own.
-            let mut characters = quoted.chars();
-            std::iter::from_fn(|| characters.next().and_then(|c| if c == '\\' { characters.next() } else { Some(c) }))
-                .collect()
-        }
-        None => value.trim_matches('\'').to_owned(),
-    };
-    Some(name).filter(|name| !name.is_empty())
+    let mut content = Vec::new();
+    os_release::read(rootfs, &mut content);
+    Some(os_release::value(&String::from_utf8_lossy(&content), "PRETTY_NAME")).filter(|name| !name.is_empty())
 }
 
 fn bounded(mut text: String) -> String {
@@ -58,6 +43,8 @@ fn bounded(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -74,17 +61,6 @@ mod tests {
         fs::write(root.path().join("usr/lib/os-release"), "NAME=x\nPRETTY_NAME=\"Example OS 7\"\nID=x\n").unwrap();
         let roots = Roots { rootfs: root.path().to_owned(), ..Roots::default() };
         assert_eq!(facts(&roots).os, "Example OS 7");
-    }
-
-    #[test]
-    fn names_in_os_release() {
-        assert_eq!(pretty_name("PRETTY_NAME=Arch\n"), Some("Arch".to_owned()));
-        assert_eq!(pretty_name("PRETTY_NAME='A b'\n"), Some("A b".to_owned()));
-        assert_eq!(pretty_name(r#"PRETTY_NAME="5\$ \"OS\"""#), Some("5$ \"OS\"".to_owned()));
-        assert_eq!(pretty_name(r#"PRETTY_NAME="a\\$b""#), Some(r"a\$b".to_owned()));
-        assert_eq!(pretty_name("PRETTY_NAME=\"\"\n"), None);
-        assert_eq!(pretty_name("PRETTY_NAME=\"\n"), Some("\"".to_owned()));
-        assert_eq!(pretty_name("NAME=x\n"), None);
     }
 
     #[test]

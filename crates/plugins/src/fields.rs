@@ -70,6 +70,11 @@ pub(crate) fn decimal(field: &[u8]) -> Result<f64, Malformed> {
     value.filter(|value: &f64| value.is_finite()).ok_or_else(malformed)
 }
 
+/// What a text of lines such as `E:ID_MODEL=QEMU` assigns to `variable`, of those that begin with `prefix`.
+pub(crate) fn assigned<'a>(text: &'a str, prefix: &str, variable: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(prefix)?.strip_prefix(variable)?.strip_prefix('='))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +103,15 @@ mod tests {
         for bad in ["", ".", "-1.0", "1e3", "nan", "inf", "1.2.3", &"9".repeat(400)] {
             assert!(decimal(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn assignments() {
+        let text = "S:disk\nE:ID=1\nE:ID_MODEL=A=B\nID_PATH=x\nE:EMPTY=\n";
+        assert_eq!(assigned(text, "E:", "ID"), Some("1"));
+        assert_eq!(assigned(text, "E:", "ID_MODEL"), Some("A=B"));
+        assert_eq!(assigned(text, "E:", "EMPTY"), Some(""));
+        assert_eq!(assigned(text, "E:", "ID_PATH"), None);
     }
 
     #[test]

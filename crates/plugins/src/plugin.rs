@@ -7,8 +7,9 @@ use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, conntrack, cpu, diskstats, entropy, filefd, filesystem, kernel_hung, load, memory, netclass, netdev,
-    netstat, pressure, schedstat, selinux, sockstat, softnet, stat, udp_queues, uname, vmstat,
+    Samples, arp, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, kernel_hung, load, memory, netclass,
+    netdev, netstat, os, pressure, schedstat, selinux, sockstat, softnet, stat, thermal, time, udp_queues, uname,
+    vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -16,6 +17,7 @@ pub static PLUGINS: &[Descriptor] = &[
     arp::DESCRIPTOR,
     conntrack::DESCRIPTOR,
     cpu::DESCRIPTOR,
+    cpufreq::DESCRIPTOR,
     diskstats::DESCRIPTOR,
     entropy::DESCRIPTOR,
     filefd::DESCRIPTOR,
@@ -26,12 +28,15 @@ pub static PLUGINS: &[Descriptor] = &[
     netclass::DESCRIPTOR,
     netdev::DESCRIPTOR,
     netstat::DESCRIPTOR,
+    os::DESCRIPTOR,
     pressure::DESCRIPTOR,
     schedstat::DESCRIPTOR,
     selinux::DESCRIPTOR,
     sockstat::DESCRIPTOR,
     softnet::DESCRIPTOR,
     stat::DESCRIPTOR,
+    thermal::DESCRIPTOR,
+    time::DESCRIPTOR,
     udp_queues::DESCRIPTOR,
     uname::DESCRIPTOR,
     vmstat::DESCRIPTOR,

@@ -54,7 +54,11 @@ fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
     samples.finish()?;
     let mut page = Vec::new();
     write_text(samples.layout(), samples.values(), &mut page);
-    Ok(String::from_utf8(page).unwrap())
+    let page = String::from_utf8(page).unwrap();
+    // The clock is the one thing that no folder can hold.
+    let line =
+        |line: &str| if line.starts_with("node_time_seconds ") { "node_time_seconds NOW" } else { line }.to_owned();
+    Ok(page.lines().map(|text| line(text) + "\n").collect())
 }
 
 fn cases() -> PathBuf {

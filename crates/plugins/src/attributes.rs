@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::names::Names;
 use crate::samples::Sparse;
@@ -39,17 +39,24 @@ impl Attributes {
         }
     }
 
+    /// Reads the names in the directory `device/folder`: none where there is no such.
+    pub(crate) fn list_below(&mut self, device: &str, folder: &str, names: &mut Names) {
+        names.clear();
+        if let Some(directory) = self.open(device, folder, OFlags::DIRECTORY) {
+            names.read(directory);
+        }
+    }
+
+    /// The number of the directory of a device in the file system. The kernel never gives a number twice.
+    pub(crate) fn inode(&mut self, device: &str) -> Option<u64> {
+        let directory = self.directory()?;
+        rustix::fs::statat(directory, device, AtFlags::empty()).ok().map(|stat| stat.st_ino)
+    }
+
     /// What the file `device/name` says, without the blanks around it. What cannot be read is absent: a driver answers
     /// with whatever error it likes when asked for something that its device lacks.
     pub(crate) fn text(&mut self, device: &str, name: &str) -> Option<&str> {
-        self.relative.clear();
-        self.relative.push_str(device);
-        self.relative.push('/');
-        self.relative.push_str(name);
-        self.directory()?;
-        let directory = self.directory.as_ref()?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(directory, self.relative.as_str(), flags, Mode::empty()).ok()?;
+        let file = self.open(device, name, OFlags::NONBLOCK)?;
         let length = rustix::io::read(&file, self.buffer.as_mut_slice()).ok()?;
         std::str::from_utf8(&self.buffer[..length]).ok().map(str::trim)
     }
@@ -82,6 +89,14 @@ impl Attributes {
                 family.push(&[(label, device)], convert(value));
             }
         }
+    }
+
+    fn open(&mut self, device: &str, name: &str, flags: OFlags) -> Option<OwnedFd> {
+        self.relative.clear();
+        self.relative.extend([device, "/", name]);
+        self.directory()?;
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(self.directory.as_ref()?, self.relative.as_str(), flags, Mode::empty()).ok()
     }
 
     fn directory(&mut self) -> Option<&OwnedFd> {

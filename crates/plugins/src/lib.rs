@@ -5,6 +5,7 @@
 
 mod arp;
 mod attributes;
+mod bonding;
 mod conntrack;
 mod cpu;
 mod cpufreq;
@@ -16,9 +17,11 @@ mod filefd;
 mod filesystem;
 mod filter;
 mod host_file;
+mod hwmon;
 mod kernel_file;
 mod kernel_hung;
 mod load;
+mod mdadm;
 mod memory;
 mod names;
 mod netclass;
@@ -29,6 +32,7 @@ mod os;
 mod os_release;
 mod page;
 mod plugin;
+mod power_supply;
 mod pressure;
 mod samples;
 mod schedstat;

@@ -27,11 +27,13 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
 const NO_INTERFACE: &str = "bonding_masters";
 /// The labels of the facts in words, which are files too.
 const TEXTS: [&str; 5] = ["address", "broadcast", "duplex", "ifalias", "operstate"];
-const PLAIN: fn(f64) -> f64 = |value| value;
+/// How the number in a file becomes that of a series.
+type Unit = fn(f64) -> f64;
+const PLAIN: Unit = |value| value;
 /// The kernel tells the speed in millions of bits per second, and -1 where the driver does not know it.
-const MEGABITS: fn(f64) -> f64 = |value| value * 125_000.0;
+const MEGABITS: Unit = |value| value * 125_000.0;
 /// File, unit, kind, family, help. A driver or a state of the link may have no answer for any of them.
-const FAMILIES: [(&str, fn(f64) -> f64, MetricType, &str, &str); 17] = [
+const FAMILIES: [(&str, Unit, MetricType, &str, &str); 17] = [
     ("addr_assign_type", PLAIN, Gauge, "node_network_address_assign_type", "How an interface got its address."),
     ("carrier", PLAIN, Gauge, "node_network_carrier", "Whether an interface has a link (1) or not (0)."),
     ("carrier_changes", PLAIN, Counter, "node_network_carrier_changes_total", "How often a link came or went."),

@@ -7,14 +7,15 @@ use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, kernel_hung, load, memory, netclass,
-    netdev, netstat, os, pressure, schedstat, selinux, sockstat, softnet, stat, thermal, time, udp_queues, uname,
-    vmstat,
+    Samples, arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, hwmon, kernel_hung, load,
+    mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, schedstat, selinux, sockstat, softnet, stat,
+    thermal, time, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
 pub static PLUGINS: &[Descriptor] = &[
     arp::DESCRIPTOR,
+    bonding::DESCRIPTOR,
     conntrack::DESCRIPTOR,
     cpu::DESCRIPTOR,
     cpufreq::DESCRIPTOR,
@@ -22,13 +23,16 @@ pub static PLUGINS: &[Descriptor] = &[
     entropy::DESCRIPTOR,
     filefd::DESCRIPTOR,
     filesystem::DESCRIPTOR,
+    hwmon::DESCRIPTOR,
     kernel_hung::DESCRIPTOR,
     load::DESCRIPTOR,
+    mdadm::DESCRIPTOR,
     memory::DESCRIPTOR,
     netclass::DESCRIPTOR,
     netdev::DESCRIPTOR,
     netstat::DESCRIPTOR,
     os::DESCRIPTOR,
+    power_supply::DESCRIPTOR,
     pressure::DESCRIPTOR,
     schedstat::DESCRIPTOR,
     selinux::DESCRIPTOR,

@@ -53,12 +53,17 @@ impl Attributes {
         rustix::fs::statat(directory, device, AtFlags::empty()).ok().map(|stat| stat.st_ino)
     }
 
-    /// What the file `device/name` says, without the blanks around it. What cannot be read is absent: a driver answers
-    /// with whatever error it likes when asked for something that its device lacks.
-    pub(crate) fn text(&mut self, device: &str, name: &str) -> Option<&str> {
+    /// The first page of the file `device/name`. What cannot be read is absent: a driver answers with whatever error it
+    /// likes when asked for something that its device lacks.
+    pub(crate) fn bytes(&mut self, device: &str, name: &str) -> Option<&[u8]> {
         let file = self.open(device, name, OFlags::NONBLOCK)?;
         let length = rustix::io::read(&file, self.buffer.as_mut_slice()).ok()?;
-        std::str::from_utf8(&self.buffer[..length]).ok().map(str::trim)
+        Some(&self.buffer[..length])
+    }
+
+    /// What the file `device/name` says, without the blanks around it.
+    pub(crate) fn text(&mut self, device: &str, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.bytes(device, name)?).ok().map(str::trim)
     }
 
     /// Puts what the file `device/name` says into `text`: nothing when it cannot be read.

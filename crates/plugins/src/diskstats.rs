@@ -1,9 +1,12 @@
 //! What each block device has done, from /proc/diskstats. Source: Documentation/admin-guide/iostats.rst.
 
+mod udev;
+
 use std::ops::Range;
 
 use hostwatch_wire::MetricType::{self, Counter, Gauge};
 
+use self::udev::{Device, Udev};
 use crate::fields::{Malformed, fields, integer, lines, text};
 use crate::filter::Filter;
 use crate::kernel_file::KernelFile;
@@ -12,13 +15,13 @@ use crate::{CollectError, Descriptor, Plugin, Samples};
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "diskstats",
     collector: "diskstats",
-    about: "reads, writes, discards and flushes of each block device, and the time that they took, from /proc/diskstats",
+    about: "reads, writes and flushes of each block device and their time, and what it is, from /proc/diskstats and udev",
     on_by_default: true,
     build: |roots, options| {
         let default = r"^(ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
         let filter = Filter::new(options, ["device_include", "device_exclude"], default);
         let file = KernelFile::new(roots.procfs.join("diskstats"));
-        Ok(Box::new(Diskstats { file, filter, disks: Vec::new() }))
+        Ok(Box::new(Diskstats { file, filter, udev: Udev::new(roots.rootfs.clone()), disks: Vec::new() }))
     },
 };
 
@@ -64,11 +67,14 @@ const FAMILIES: [(usize, MetricType, f64, &str, &str); COLUMNS] = [
 struct Diskstats {
     file: KernelFile,
     filter: Filter,
+    udev: Udev,
     disks: Vec<Disk>,
 }
 
 /// One line: `254 0 vda 703166 45819 …`.
 struct Disk {
+    /// Major and minor.
+    numbers: [u64; 2],
     /// Where its name stands in the file.
     name: Range<usize>,
     columns: [Option<u64>; COLUMNS],
@@ -76,7 +82,7 @@ struct Disk {
 
 impl Plugin for Diskstats {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
-        let Self { file, filter, disks } = self;
+        let Self { file, filter, udev, disks } = self;
         file.parse_if_present(|content| {
             parse(content, disks)?;
             disks.retain(|disk| filter.admits(&text(&content[disk.name.clone()])));
@@ -91,6 +97,11 @@ impl Plugin for Diskstats {
                     }
                 }
             }
+            let device = |disk: &Disk| {
+                let [major, minor] = disk.numbers;
+                Device { name: text(&content[disk.name.clone()]), major, minor }
+            };
+            udev.report(|| disks.iter().map(device), samples);
             Ok(())
         })?;
         Ok(())
@@ -104,7 +115,9 @@ fn parse(content: &[u8], disks: &mut Vec<Disk>) -> Result<(), Malformed> {
         let line = line?;
         let malformed = || Malformed::new("a device's numbers, name and counts", line);
         let mut fields = fields(line);
-        let name = fields.nth(2).ok_or_else(malformed)?;
+        let mut number = || fields.next().ok_or_else(malformed).and_then(integer);
+        let numbers = [number()?, number()?];
+        let name = fields.next().ok_or_else(malformed)?;
         let offset = start + (name.as_ptr().addr() - line.as_ptr().addr());
         start += line.len() + 1;
         let mut columns = [None; COLUMNS];
@@ -116,7 +129,7 @@ fn parse(content: &[u8], disks: &mut Vec<Disk>) -> Result<(), Malformed> {
         if count < OLDEST_COLUMNS {
             return Err(malformed());
         }
-        disks.push(Disk { name: offset..offset + name.len(), columns });
+        disks.push(Disk { numbers, name: offset..offset + name.len(), columns });
     }
     Ok(())
 }

@@ -7,9 +7,9 @@ use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, hwmon, kernel_hung, load,
-    mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, schedstat, selinux, sockstat, softnet, stat,
-    thermal, time, udp_queues, uname, vmstat,
+    Samples, arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, hwmon, interrupts,
+    kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, processes, schedstat,
+    selinux, sockstat, softnet, stat, tcpstat, thermal, time, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -24,6 +24,7 @@ pub static PLUGINS: &[Descriptor] = &[
     filefd::DESCRIPTOR,
     filesystem::DESCRIPTOR,
     hwmon::DESCRIPTOR,
+    interrupts::DESCRIPTOR,
     kernel_hung::DESCRIPTOR,
     load::DESCRIPTOR,
     mdadm::DESCRIPTOR,
@@ -34,11 +35,13 @@ pub static PLUGINS: &[Descriptor] = &[
     os::DESCRIPTOR,
     power_supply::DESCRIPTOR,
     pressure::DESCRIPTOR,
+    processes::DESCRIPTOR,
     schedstat::DESCRIPTOR,
     selinux::DESCRIPTOR,
     sockstat::DESCRIPTOR,
     softnet::DESCRIPTOR,
     stat::DESCRIPTOR,
+    tcpstat::DESCRIPTOR,
     thermal::DESCRIPTOR,
     time::DESCRIPTOR,
     udp_queues::DESCRIPTOR,

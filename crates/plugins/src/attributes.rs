@@ -1,5 +1,5 @@
-//! The small files below a directory of sysfs that has an entry for each device. They are opened for each reading,
-//! because there may be thousands, but without an allocation; the directory stays open.
+//! The small files below a directory of sysfs or procfs that has an entry for each device or process. They are opened for
+//! each reading, because there may be thousands, but without an allocation; the directory stays open.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::names::Names;
-use crate::samples::Sparse;
 
 /// An attribute of sysfs is at most a page.
 const MAX_BYTES: usize = 4_096;
@@ -80,20 +79,6 @@ impl Attributes {
             None => text.parse::<i128>().ok()? as f64,
         };
         Some(value)
-    }
-
-    /// Reports the number in the file `name` of each device that has it; the name of the device is the value of `label`.
-    pub(crate) fn report(
-        &mut self,
-        family: &mut Sparse<'_>,
-        (label, devices): (&str, &Names),
-        (name, convert): (&str, fn(f64) -> f64),
-    ) {
-        for device in devices.iter() {
-            if let Some(value) = self.number(device, name) {
-                family.push(&[(label, device)], convert(value));
-            }
-        }
     }
 
     fn open(&mut self, device: &str, name: &str, flags: OFlags) -> Option<OwnedFd> {

@@ -27,30 +27,27 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
 const NO_INTERFACE: &str = "bonding_masters";
 /// The labels of the facts in words, which are files too.
 const TEXTS: [&str; 5] = ["address", "broadcast", "duplex", "ifalias", "operstate"];
-/// How the number in a file becomes that of a series.
-type Unit = fn(f64) -> f64;
-const PLAIN: Unit = |value| value;
 /// The kernel tells the speed in millions of bits per second, and -1 where the driver does not know it.
-const MEGABITS: Unit = |value| value * 125_000.0;
+const MEGABITS: f64 = 125_000.0;
 /// File, unit, kind, family, help. A driver or a state of the link may have no answer for any of them.
-const FAMILIES: [(&str, Unit, MetricType, &str, &str); 17] = [
-    ("addr_assign_type", PLAIN, Gauge, "node_network_address_assign_type", "How an interface got its address."),
-    ("carrier", PLAIN, Gauge, "node_network_carrier", "Whether an interface has a link (1) or not (0)."),
-    ("carrier_changes", PLAIN, Counter, "node_network_carrier_changes_total", "How often a link came or went."),
-    ("carrier_down_count", PLAIN, Counter, "node_network_carrier_down_changes_total", "How often a link went."),
-    ("carrier_up_count", PLAIN, Counter, "node_network_carrier_up_changes_total", "How often a link came."),
-    ("dev_id", PLAIN, Gauge, "node_network_device_id", "What tells interfaces with one address apart."),
-    ("dormant", PLAIN, Gauge, "node_network_dormant", "Whether an interface waits for an event (1) or not (0)."),
-    ("flags", PLAIN, Gauge, "node_network_flags", "The flags of an interface, as a number."),
-    ("ifindex", PLAIN, Gauge, "node_network_iface_id", "The number of an interface."),
-    ("iflink", PLAIN, Gauge, "node_network_iface_link", "The number of the interface that this one rests on."),
-    ("link_mode", PLAIN, Gauge, "node_network_iface_link_mode", "The link mode of an interface."),
-    ("mtu", PLAIN, Gauge, "node_network_mtu_bytes", "The largest packet that an interface sends, in bytes."),
-    ("name_assign_type", PLAIN, Gauge, "node_network_name_assign_type", "How an interface got its name."),
-    ("netdev_group", PLAIN, Gauge, "node_network_net_dev_group", "The group that an interface is in."),
-    ("type", PLAIN, Gauge, "node_network_protocol_type", "The ARP protocol type of an interface."),
+const FAMILIES: [(&str, f64, MetricType, &str, &str); 17] = [
+    ("addr_assign_type", 1.0, Gauge, "node_network_address_assign_type", "How an interface got its address."),
+    ("carrier", 1.0, Gauge, "node_network_carrier", "Whether an interface has a link (1) or not (0)."),
+    ("carrier_changes", 1.0, Counter, "node_network_carrier_changes_total", "How often a link came or went."),
+    ("carrier_down_count", 1.0, Counter, "node_network_carrier_down_changes_total", "How often a link went."),
+    ("carrier_up_count", 1.0, Counter, "node_network_carrier_up_changes_total", "How often a link came."),
+    ("dev_id", 1.0, Gauge, "node_network_device_id", "What tells interfaces with one address apart."),
+    ("dormant", 1.0, Gauge, "node_network_dormant", "Whether an interface waits for an event (1) or not (0)."),
+    ("flags", 1.0, Gauge, "node_network_flags", "The flags of an interface, as a number."),
+    ("ifindex", 1.0, Gauge, "node_network_iface_id", "The number of an interface."),
+    ("iflink", 1.0, Gauge, "node_network_iface_link", "The number of the interface that this one rests on."),
+    ("link_mode", 1.0, Gauge, "node_network_iface_link_mode", "The link mode of an interface."),
+    ("mtu", 1.0, Gauge, "node_network_mtu_bytes", "The largest packet that an interface sends, in bytes."),
+    ("name_assign_type", 1.0, Gauge, "node_network_name_assign_type", "How an interface got its name."),
+    ("netdev_group", 1.0, Gauge, "node_network_net_dev_group", "The group that an interface is in."),
+    ("type", 1.0, Gauge, "node_network_protocol_type", "The ARP protocol type of an interface."),
     ("speed", MEGABITS, Gauge, "node_network_speed_bytes", "The speed of a link in bytes per second."),
-    ("tx_queue_len", PLAIN, Gauge, "node_network_transmit_queue_length", "Packets that may wait to be sent."),
+    ("tx_queue_len", 1.0, Gauge, "node_network_transmit_queue_length", "Packets that may wait to be sent."),
 ];
 
 struct Netclass {
@@ -92,7 +89,12 @@ impl Plugin for Netclass {
             );
         }
         for (file, unit, kind, name, help) in FAMILIES {
-            attributes.report(&mut samples.sparse(name, kind, help), ("device", devices), (file, unit));
+            let mut family = samples.sparse(name, kind, help);
+            for device in devices.iter() {
+                if let Some(value) = attributes.number(device, file) {
+                    family.push(&[("device", device)], value * unit);
+                }
+            }
         }
         Ok(())
     }

@@ -102,3 +102,53 @@ impl Hwmon {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::Roots;
+
+    /// Makes a chip with a sensor for each number, whose temperature is that number.
+    fn make(directory: &Path, name: &str, sensors: &[u32]) {
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join("name"), name).unwrap();
+        for sensor in sensors {
+            fs::write(directory.join(format!("temp{sensor}_input")), format!("{sensor}000\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn chips_and_sensors_that_come_and_go() {
+        let root = tempfile::tempdir().unwrap();
+        let chip = root.path().join("class/hwmon/hwmon0");
+        let roots = Roots { sysfs: root.path().to_owned(), ..Roots::default() };
+        let mut plugin = DESCRIPTOR.build(&roots, &Default::default()).unwrap();
+        let mut samples = Samples::new();
+        let mut collect = || {
+            samples.begin();
+            plugin.collect(&mut samples).unwrap();
+            let changed = samples.finish().unwrap();
+            (changed, samples.values().to_vec())
+        };
+        assert_eq!(collect(), (false, vec![]));
+        make(&chip, "one", &[1, 2]);
+        assert_eq!(collect(), (true, vec![1.0, 1.0, 2.0]));
+        assert_eq!(collect(), (false, vec![1.0, 1.0, 2.0]));
+        make(&chip, "one", &[3]);
+        assert_eq!(collect(), (true, vec![1.0, 1.0, 2.0, 3.0]));
+        // Another chip under the number of the first one, with the same sensors. Its directory is made before the other
+        // is gone, because a file system may give a number again where the kernel's does not.
+        let other = root.path().join("other");
+        make(&other, "another", &[1, 2, 3]);
+        fs::remove_dir_all(&chip).unwrap();
+        fs::rename(&other, &chip).unwrap();
+        assert_eq!(collect(), (true, vec![1.0, 1.0, 2.0, 3.0]));
+        fs::write(chip.join("temp2_input"), "").unwrap();
+        assert_eq!(collect(), (true, vec![1.0, 1.0, 3.0]));
+        fs::remove_dir_all(&chip).unwrap();
+        assert_eq!(collect(), (true, vec![]));
+    }
+}

@@ -108,8 +108,8 @@ impl Plan {
     }
 }
 
-/// The parts of a file's name such as `temp1_crit_alarm`: what is measured, the number of the sensor, 0 where there is
-/// none, and which of its properties it is, empty where the file is the sensor itself.
+/// The parts of a file's name such as `temp1_crit_alarm`: what is measured, the number of the sensor, 0 for what is of the
+/// whole chip, and which of its properties it is, empty where the file is the sensor itself.
 pub(super) fn sensor(file: &str) -> Option<(&str, u32, &str)> {
     let kind = KINDS.into_iter().find(|kind| {
         let rest = file.strip_prefix(kind);
@@ -117,7 +117,11 @@ pub(super) fn sensor(file: &str) -> Option<(&str, u32, &str)> {
     })?;
     let rest = &file[kind.len()..];
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let number = if digits == 0 { 0 } else { rest[..digits].parse().ok()? };
+    let number = match kind {
+        "beep_enable" | "update_interval" | "vrm" if digits == 0 => 0,
+        // Every device has a directory that is called power.
+        _ => rest[..digits].parse().ok()?,
+    };
     match rest[digits..].strip_prefix('_') {
         Some("") => None,
         Some(element) => Some((kind, number, element)),
@@ -203,7 +207,9 @@ mod tests {
         assert_eq!(sensor("pwm1"), Some(("pwm", 1, "")));
         assert_eq!(sensor("update_interval"), Some(("update_interval", 0, "")));
         assert_eq!(sensor("cpu0_vid"), Some(("cpu", 0, "vid")));
-        for file in ["name", "temperature", "temp1x", "temp1_", "in_input_x", "temp99999999999_input", "uevent", ""] {
+        for file in
+            ["name", "temperature", "temp1x", "temp1_", "in_input", "power", "temp99999999999_input", "uevent", ""]
+        {
             assert_eq!(sensor(file), None, "{file}");
         }
     }

@@ -52,17 +52,23 @@ impl Attributes {
         rustix::fs::statat(directory, device, AtFlags::empty()).ok().map(|stat| stat.st_ino)
     }
 
+    /// Opens the directory of a device of which many files are wanted: the way to it, which is long in sysfs, is then
+    /// gone once.
+    pub(crate) fn device(&mut self, device: &str) -> Option<Device<'_>> {
+        let directory = self.open(device, "", OFlags::PATH | OFlags::DIRECTORY)?;
+        Some(Device { directory, buffer: &mut self.buffer })
+    }
+
     /// The first page of the file `device/name`. What cannot be read is absent: a driver answers with whatever error it
     /// likes when asked for something that its device lacks.
     pub(crate) fn bytes(&mut self, device: &str, name: &str) -> Option<&[u8]> {
         let file = self.open(device, name, OFlags::NONBLOCK)?;
-        let length = rustix::io::read(&file, self.buffer.as_mut_slice()).ok()?;
-        Some(&self.buffer[..length])
+        read(file, &mut self.buffer)
     }
 
     /// What the file `device/name` says, without the blanks around it.
     pub(crate) fn text(&mut self, device: &str, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.bytes(device, name)?).ok().map(str::trim)
+        text(self.bytes(device, name)?)
     }
 
     /// Puts what the file `device/name` says into `text`: nothing when it cannot be read.
@@ -73,12 +79,7 @@ impl Attributes {
 
     /// A number in the file `device/name`, decimal or, after `0x`, hexadecimal.
     pub(crate) fn number(&mut self, device: &str, name: &str) -> Option<f64> {
-        let text = self.text(device, name)?;
-        let value = match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok()? as f64,
-            None => text.parse::<i128>().ok()? as f64,
-        };
-        Some(value)
+        number(self.text(device, name)?)
     }
 
     fn open(&mut self, device: &str, name: &str, flags: OFlags) -> Option<OwnedFd> {
@@ -95,6 +96,42 @@ impl Attributes {
             self.directory = rustix::fs::open(&self.path, flags, Mode::empty()).ok();
         }
         self.directory.as_ref()
+    }
+}
+
+/// The files of one device; see [`Attributes::device`].
+pub(crate) struct Device<'a> {
+    directory: OwnedFd,
+    buffer: &'a mut [u8],
+}
+
+impl Device<'_> {
+    /// What the file `name` says, without the blanks around it.
+    pub(crate) fn text(&mut self, name: &str) -> Option<&str> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty()).ok()?;
+        text(read(file, self.buffer)?)
+    }
+
+    /// A number in the file `name`, as [`Attributes::number`] has it.
+    pub(crate) fn number(&mut self, name: &str) -> Option<f64> {
+        number(self.text(name)?)
+    }
+}
+
+fn read(file: OwnedFd, buffer: &mut [u8]) -> Option<&[u8]> {
+    let length = rustix::io::read(&file, &mut *buffer).ok()?;
+    Some(&buffer[..length])
+}
+
+fn text(content: &[u8]) -> Option<&str> {
+    std::str::from_utf8(content).ok().map(str::trim)
+}
+
+fn number(text: &str) -> Option<f64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok().map(|value| value as f64),
+        None => text.parse::<i128>().ok().map(|value| value as f64),
     }
 }
 
@@ -121,5 +158,10 @@ mod tests {
             assert_eq!(attributes.number("d", name), None, "{name}");
         }
         assert_eq!(attributes.text("d", "raw"), None);
+        let mut device = attributes.device("d").unwrap();
+        assert_eq!(device.text("t"), Some("up"));
+        assert_eq!(device.text("raw"), None);
+        assert_eq!((device.number("x"), device.number("missing")), (Some(4_099.0), None));
+        assert!(attributes.device("d/n").is_none() && attributes.device("e").is_none());
     }
 }

@@ -3,7 +3,7 @@
 
 use hostwatch_wire::MetricType::{self, Counter, Gauge};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Device};
 use crate::filter::Filter;
 use crate::names::Names;
 use crate::{CollectError, Descriptor, Plugin, Samples};
@@ -18,13 +18,11 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
             filter: Filter::new(options, ["device_include", "device_exclude"], ""),
             attributes: Attributes::new(roots.sysfs.join("class/net")),
             devices: Names::new(),
-            texts: Default::default(),
+            facts: Vec::new(),
         }))
     },
 };
 
-/// The only file among the directories of the interfaces.
-const NO_INTERFACE: &str = "bonding_masters";
 /// The labels of the facts in words, which are files too.
 const TEXTS: [&str; 5] = ["address", "broadcast", "duplex", "ifalias", "operstate"];
 /// The kernel tells the speed in millions of bits per second, and -1 where the driver does not know it.
@@ -54,28 +52,29 @@ struct Netclass {
     filter: Filter,
     attributes: Attributes,
     devices: Names,
-    /// What the files of [`TEXTS`] said last, kept for its memory.
+    /// What there is to tell of the interfaces, in the order of their names. There may be more, kept for their memory.
+    facts: Vec<Facts>,
+}
+
+/// What the files of an interface say.
+#[derive(Debug, Default)]
+struct Facts {
     texts: [String; TEXTS.len()],
+    numbers: [Option<f64>; FAMILIES.len()],
 }
 
 impl Plugin for Netclass {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
-        let Self { filter, attributes, devices, texts } = self;
-        attributes.list(devices);
-        devices.retain(|device| device != NO_INTERFACE && filter.admits(device));
-
+        self.read();
+        let interfaces = || self.devices.iter().zip(&self.facts);
         let mut family = samples.sparse("node_network_up", Gauge, "Whether an interface is up (1) or not (0).");
-        for device in devices.iter() {
-            if let Some(state) = attributes.text(device, "operstate") {
-                family.push(&[("device", device)], f64::from(u8::from(state == "up")));
-            }
+        for (device, facts) in interfaces() {
+            let [.., state] = &facts.texts;
+            family.push(&[("device", device)], f64::from(u8::from(state == "up")));
         }
         let mut family = samples.sparse("node_network_info", Gauge, "What an interface says in words, always 1.");
-        for device in devices.iter() {
-            for (name, text) in TEXTS.iter().zip(texts.iter_mut()) {
-                attributes.copy(device, name, text);
-            }
-            let [address, broadcast, duplex, ifalias, operstate] = texts.each_ref().map(String::as_str);
+        for (device, facts) in interfaces() {
+            let [address, broadcast, duplex, ifalias, operstate] = facts.texts.each_ref().map(String::as_str);
             family.push(
                 &[
                     ("address", address),
@@ -88,14 +87,42 @@ impl Plugin for Netclass {
                 1.0,
             );
         }
-        for (file, unit, kind, name, help) in FAMILIES {
-            let mut family = samples.sparse(name, kind, help);
-            for device in devices.iter() {
-                if let Some(value) = attributes.number(device, file) {
+        for (index, (_, unit, kind, name, help)) in FAMILIES.iter().enumerate() {
+            let mut family = samples.sparse(name, *kind, help);
+            for (device, facts) in interfaces() {
+                if let Some(value) = facts.numbers[index] {
                     family.push(&[("device", device)], value * unit);
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Netclass {
+    /// Reads the facts about each interface that is there. Beside their directories stands a file, `bonding_masters`.
+    fn read(&mut self) {
+        let Self { filter, attributes, devices, facts } = self;
+        attributes.list(devices);
+        let mut count = 0;
+        devices.retain(|name| {
+            let Some(mut device) = filter.admits(name).then(|| attributes.device(name)).flatten() else { return false };
+            if count == facts.len() {
+                facts.push(Facts::default());
+            }
+            facts[count].read(&mut device);
+            count += 1;
+            true
+        });
+    }
+}
+
+impl Facts {
+    fn read(&mut self, device: &mut Device<'_>) {
+        for (text, name) in self.texts.iter_mut().zip(TEXTS) {
+            text.clear();
+            text.push_str(device.text(name).unwrap_or_default());
+        }
+        self.numbers = FAMILIES.map(|(name, ..)| device.number(name));
     }
 }

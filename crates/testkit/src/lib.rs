@@ -16,6 +16,7 @@ mod ports;
 mod process;
 mod programs;
 mod prometheus;
+mod proxy;
 mod redis;
 mod server;
 
@@ -29,5 +30,6 @@ pub use ports::free_port;
 pub use process::{Process, Signal};
 pub use programs::{Profile, Programs, build, find, package_of, packages, programs, require, root};
 pub use prometheus::{Prometheus, RangeSeries, promtool_remarks};
+pub use proxy::{Proxy, Traffic};
 pub use redis::{Redis, RedisSetup};
 pub use server::{Server, ServerSetup};

@@ -21,7 +21,7 @@ const SLOW: [&str; 4] = ["prometheus", "packages::", "images::", "systemd"];
 /// Runs all checks, also after one has failed, and prints `N passed, N failed` as the last line.
 pub(crate) fn run(quick: bool) -> ExitCode {
     let mut tally = Tally::default();
-    let mut programs = vec!["bindfs", "curl", "openssl", "redis-benchmark", "redis-cli", "redis-server"];
+    let mut programs = vec!["bindfs", "curl", "ip", "openssl", "redis-benchmark", "redis-cli", "redis-server"];
     if !quick {
         let parser = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
         programs.extend(["amtool", "prometheus", "prometheus-node-exporter", "promtool", parser]);

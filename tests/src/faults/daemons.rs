@@ -1,7 +1,9 @@
 //! What happens to the daemons.
 
+use std::fmt::Write;
+
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Page, Redis, Server, ServerSetup};
+use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, eventually};
 
 use super::{Rig, SETTINGS};
 use crate::fleet::{ANY_HOST, DEADLINE, books, figure, files, is_up, start_client};
@@ -26,6 +28,49 @@ fn a_client_restarts_while_redis_is_away() -> Result<()> {
     // What the first process could not send has come in the second one's name, under its own epoch.
     let totals = figure(&rig.server.page()?, "hostwatch_host_reports_lost_total", "one")?;
     assert_eq!(totals, 0.0);
+    Ok(())
+}
+
+/// What the client says of its ring in its status file: how many reports have left it.
+fn dropped_from_the_ring(client: &Client) -> Result<u64> {
+    let status: serde_json::Value = serde_json::from_slice(&std::fs::read(client.status_file())?)?;
+    status["ring"]["dropped"].as_u64().context("no count of dropped reports")
+}
+
+#[test]
+fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
+    // A machine with so many processors that a second's reports take a good part of the smallest ring.
+    let procfs = tempfile::tempdir()?;
+    let mut stat = "cpu 1 2 3 4 5 6 7 8 9 10\n".to_owned();
+    (0..2_000).try_for_each(|cpu| writeln!(stat, "cpu{cpu} 1 2 3 4 5 6 7 8 9 10"))?;
+    std::fs::write(procfs.path().join("stat"), stat)?;
+    std::fs::write(procfs.path().join("loadavg"), "0.5 0.5 0.5 1/100 4242\n")?;
+    std::fs::write(procfs.path().join("meminfo"), "MemTotal: 1000 kB\nMemFree: 500 kB\n")?;
+    let redis = Redis::start()?;
+    let url = redis.url();
+    let large = ClientSetup {
+        redis_url: url.clone(),
+        toml: Some("[buffer]\nmax_size = \"2MiB\"\n".to_owned()),
+        procfs: Some(procfs.path().to_owned()),
+        ..ClientSetup::default()
+    };
+    let mut rig = Rig::start_through(redis, &url, large)?;
+    rig.redis.stop()?;
+    rig.wait_for_silence()?;
+    let before = books(&rig.server.page()?, "one")?;
+    ensure!(before.received == before.sequence, "all that was published has arrived");
+    let lost_at_least = eventually("the ring has dropped what never arrived", DEADLINE, || {
+        let dropped = dropped_from_the_ring(&rig.clients[0])?;
+        ensure!(dropped as f64 >= before.received + 5.0, "{dropped} reports");
+        Ok(dropped as f64 - before.received)
+    })?;
+    rig.redis.start_again()?;
+    let page = rig.settles()?;
+    let lost_at_most = dropped_from_the_ring(&rig.clients[0])? as f64 - before.received;
+    let lost = books(&page, "one")?.lost;
+    ensure!((lost_at_least..=lost_at_most).contains(&lost), "{lost}: not {lost_at_least} to {lost_at_most}");
+    assert_eq!(figure(&page, "hostwatch_host_reports_lost_total", "one")?, lost);
+    assert_eq!(books(&page, "two")?.lost, 0.0, "the other host has lost nothing");
     Ok(())
 }
 

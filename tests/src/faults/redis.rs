@@ -59,7 +59,7 @@ fn rights_are_taken_away_and_given_back() -> Result<()> {
 
 #[test]
 fn a_slow_server_is_cut_off_by_the_limit_of_its_buffer() -> Result<()> {
-    let limit = "client-output-buffer-limit pubsub 16kb 16kb 1".to_owned();
+    let limit = "client-output-buffer-limit pubsub 256kb 256kb 1".to_owned();
     let mut rig = Rig::start_on(Redis::start_with(&RedisSetup { config: vec![limit], ..RedisSetup::default() })?)?;
     rig.server.process.signal(Signal::STOP)?;
     // What the clients publish fills the kernel's buffers before it counts, so that somebody helps them.

@@ -9,7 +9,7 @@ use hostwatch_wire::{
 };
 use tracing::{debug, info, warn};
 
-use super::host::{Host, MAX_EPOCHS, Skew};
+use super::host::{Host, MAX_EPOCHS};
 use super::life::State;
 use super::{Effect, Fleet, MAX_HOSTS, MAX_PENDING, Refused, acked_by};
 use crate::clock::Now;
@@ -36,7 +36,7 @@ impl Fleet {
         host.claimed = Arc::new(claimed);
         host.facts = Some(Arc::new(hello.facts));
         host.client_version = Some(hello.client_version.into());
-        host.skew = Some(Skew::measure(None, hello.sent_at_ms, now));
+        host.clock.greeted(epoch, hello.sent_at_ms, now);
         if host.begin_epoch(epoch) == Beginning::Revived {
             if let Some(others) = self.log_limit.allow("conflict", now.monotonic) {
                 warn!(

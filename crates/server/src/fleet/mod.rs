@@ -7,6 +7,7 @@ mod configs;
 mod difference;
 mod floods;
 mod host;
+mod host_clock;
 mod join;
 mod life;
 mod repair;

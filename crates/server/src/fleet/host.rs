@@ -62,6 +62,10 @@ pub(super) struct Host {
     pub(super) muted_until: Option<Instant>,
     /// Its messages that were dropped because it said too much.
     pub(super) flooded: u64,
+    /// What it said that was refused.
+    pub(super) refused: u64,
+    /// Layouts that it brought and that no host used before.
+    pub(super) new_layouts: u64,
     pub(super) clock: HostClock,
     pub(super) last_report_ms: Option<u64>,
     pub(super) services: BTreeMap<Arc<str>, Newest>,
@@ -123,6 +127,8 @@ impl Host {
             books: Books::default(),
             totals: Totals::default(),
             flooded: 0,
+            refused: 0,
+            new_layouts: 0,
             services: Vec::new(),
         };
         Self {
@@ -149,6 +155,8 @@ impl Host {
             repair: Repair::default(),
             muted_until: None,
             flooded: 0,
+            refused: 0,
+            new_layouts: 0,
             clock: HostClock::default(),
             last_report_ms: None,
             services: BTreeMap::new(),
@@ -349,6 +357,8 @@ impl Host {
             books: self.books(),
             totals: self.totals(),
             flooded: self.flooded,
+            refused: self.refused,
+            new_layouts: self.new_layouts,
             services: self.services.values().map(|newest| Arc::clone(&newest.result)).collect(),
         });
     }

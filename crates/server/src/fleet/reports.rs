@@ -103,7 +103,7 @@ impl Fleet {
     ) -> Result<(), Refused> {
         let server = self.identity.server;
         self.known_host(id)?;
-        let mut found = self.intern_all(&report.layouts)?;
+        let mut found = self.intern_all(id, &report.layouts)?;
         let missing = self.find_layouts(id, report, &mut found);
         if missing.is_empty() {
             check_values(report, &found)?;
@@ -165,7 +165,7 @@ impl Fleet {
 
     pub(super) fn on_layouts(&mut self, id: &HostId, message: &LayoutsMessage, now: Now) -> Result<(), Refused> {
         self.known_host(id)?;
-        let found = self.intern_all(&message.layouts)?;
+        let found = self.intern_all(id, &message.layouts)?;
         let channel = self.names.reports(id);
         let host = self.known_host(id)?;
         host.parked.hold(found.into_values(), now);
@@ -214,12 +214,15 @@ impl Fleet {
         }
     }
 
-    fn intern_all(&mut self, layouts: &[EncodedLayout]) -> Result<Found, Refused> {
+    fn intern_all(&mut self, id: &HostId, layouts: &[EncodedLayout]) -> Result<Found, Refused> {
         let mut found = Found::new();
         for encoded in layouts {
+            let is_new = self.layouts.get(encoded.id()).is_none();
             let layout = self.layouts.intern(encoded).map_err(|error| Refused::because("layout", &error))?;
+            self.known_host(id)?.new_layouts += u64::from(is_new);
             if self.layouts.disagrees(&layout) {
                 *self.summary.refused.entry("family_type").or_default() += 1;
+                self.blame(id);
             }
             found.insert(layout.id(), layout);
         }

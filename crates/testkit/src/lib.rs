@@ -20,6 +20,7 @@ mod prometheus;
 mod proxy;
 mod redis;
 mod server;
+mod speaker;
 
 pub use client::{Client, ClientSetup};
 pub use container::Container;
@@ -35,3 +36,4 @@ pub use prometheus::{Prometheus, RangeSeries, promtool_remarks};
 pub use proxy::{Proxy, Traffic};
 pub use redis::{Redis, RedisSetup};
 pub use server::{Server, ServerSetup};
+pub use speaker::Speaker;

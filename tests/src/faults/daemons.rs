@@ -1,6 +1,7 @@
 //! What happens to the daemons.
 
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, eventually};
@@ -31,10 +32,14 @@ fn a_client_restarts_while_redis_is_away() -> Result<()> {
     Ok(())
 }
 
-/// What the client says of its ring in its status file: how many reports have left it.
-fn dropped_from_the_ring(client: &Client) -> Result<u64> {
-    let status: serde_json::Value = serde_json::from_slice(&std::fs::read(client.status_file())?)?;
-    status["ring"]["dropped"].as_u64().context("no count of dropped reports")
+/// What the client says of its ring in its status file: how many reports have left it. The file is written once a second.
+fn dropped_from_the_ring(client: &Client) -> Result<f64> {
+    let asked_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+    eventually("the client says how it is", DEADLINE, || {
+        let status: serde_json::Value = serde_json::from_slice(&std::fs::read(client.status_file())?)?;
+        ensure!(status["time_ms"].as_u64() > Some(asked_ms), "{status} is old");
+        status["ring"]["dropped"].as_f64().context("no count of dropped reports")
+    })
 }
 
 #[test]
@@ -61,12 +66,12 @@ fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
     ensure!(before.received == before.sequence, "all that was published has arrived");
     let lost_at_least = eventually("the ring has dropped what never arrived", DEADLINE, || {
         let dropped = dropped_from_the_ring(&rig.clients[0])?;
-        ensure!(dropped as f64 >= before.received + 5.0, "{dropped} reports");
-        Ok(dropped as f64 - before.received)
+        ensure!(dropped >= before.received + 5.0, "{dropped} reports");
+        Ok(dropped - before.received)
     })?;
     rig.redis.start_again()?;
     let page = rig.settles()?;
-    let lost_at_most = dropped_from_the_ring(&rig.clients[0])? as f64 - before.received;
+    let lost_at_most = dropped_from_the_ring(&rig.clients[0])? - before.received;
     let lost = books(&page, "one")?.lost;
     ensure!((lost_at_least..=lost_at_most).contains(&lost), "{lost}: not {lost_at_least} to {lost_at_most}");
     assert_eq!(figure(&page, "hostwatch_host_reports_lost_total", "one")?, lost);

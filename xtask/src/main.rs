@@ -33,6 +33,12 @@ enum Chore {
         /// Leave out the tests that need Prometheus, packages, images or a machine that boots.
         #[arg(long)]
         quick: bool,
+        /// Run the system tests of one module so often instead, and stop at the first run that fails.
+        #[arg(long, requires = "module", conflicts_with = "quick", value_parser = clap::value_parser!(u32).range(1..))]
+        repeat: Option<u32>,
+        /// The module, as tests/src has it: faults.
+        #[arg(requires = "repeat")]
+        module: Option<String>,
     },
     /// Measures, and asserts nothing.
     #[command(subcommand)]
@@ -46,7 +52,8 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Run { directory } => run::run(directory),
-        Chore::Test { quick } => return test::run(quick),
+        Chore::Test { repeat: Some(times), module: Some(module), .. } => test::repeat(times, &module),
+        Chore::Test { quick, .. } => return test::run(quick),
         Chore::Bench(bench) => bench.run(),
         Chore::Deb(deb) => deb.run(),
         Chore::Image(image) => image.run(),

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hostwatch_testkit::root;
 
 use crate::install::install;
@@ -18,10 +19,33 @@ struct Tally {
 /// What tests have in their names that need Prometheus, packages, images, or a machine that boots.
 const SLOW: [&str; 4] = ["prometheus", "packages::", "images::", "systemd"];
 
+/// What the tests need that `--quick` leaves in.
+const QUICK_PROGRAMS: [&str; 7] = ["bindfs", "curl", "ip", "openssl", "redis-benchmark", "redis-cli", "redis-server"];
+
+/// Runs the system tests of `module` so many times, and prints how long each run took.
+///
+/// # Errors
+/// At the first run that fails, or that has no test.
+pub(crate) fn repeat(times: u32, module: &str) -> Result<()> {
+    install(&QUICK_PROGRAMS)?;
+    let begin = Instant::now();
+    for run in 1..=times {
+        let start = Instant::now();
+        let mut tally = Tally::default();
+        tally.tests(&["test", "--package", "hostwatch-tests", &format!("{module}::")]);
+        let (passed, seconds) = (tally.passed, start.elapsed().as_secs());
+        ensure!(tally.failed == 0, "run {run} of {times}: {} of {module} failed", tally.failed);
+        ensure!(passed > 0, "no test's name begins with {module}::");
+        println!("run {run} of {times}: {passed} passed in {seconds} s");
+    }
+    println!("{times} runs of {module} in {} s", begin.elapsed().as_secs());
+    Ok(())
+}
+
 /// Runs all checks, also after one has failed, and prints `N passed, N failed` as the last line.
 pub(crate) fn run(quick: bool) -> ExitCode {
     let mut tally = Tally::default();
-    let mut programs = vec!["bindfs", "curl", "openssl", "redis-benchmark", "redis-cli", "redis-server"];
+    let mut programs = QUICK_PROGRAMS.to_vec();
     if !quick {
         let parser = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
         programs.extend(["amtool", "prometheus", "prometheus-node-exporter", "promtool", parser]);

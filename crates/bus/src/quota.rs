@@ -1,12 +1,16 @@
 //! A quota for each channel: whoever floods one loses his own messages, and nobody else's.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tokens are kept for so many seconds: what a channel may say at once after a silence.
 const BURST_SECONDS: f64 = 4.0;
-/// Channels that are looked after at once; when there are more, those that have been silent are forgotten.
+/// Channels that are looked after at once. Those that have been silent are forgotten, long before there are so many.
 const MAX_CHANNELS: usize = 200_000;
+/// Among fewer channels the silent ones are not worth looking for.
+const MIN_CHANNELS: usize = 1_000;
+/// A look at all channels takes milliseconds, which a flood of new ones must not cost again and again.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Flooded channels that are told by name at once; what further ones lose is in the total only.
 const MAX_FLOODS: usize = 1_000;
 
@@ -34,6 +38,8 @@ pub(crate) struct Quotas {
     quota: Quota,
     buckets: HashMap<String, Bucket>,
     floods: HashMap<String, u64>,
+    /// When the silent ones were forgotten last.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -45,7 +51,7 @@ struct Bucket {
 
 impl Quotas {
     pub(crate) fn new(quota: Quota) -> Self {
-        Self { quota, buckets: HashMap::new(), floods: HashMap::new() }
+        Self { quota, buckets: HashMap::new(), floods: HashMap::new(), swept: None }
     }
 
     /// Whether a message of so many bytes may pass; when not, it is counted.
@@ -84,8 +90,10 @@ impl Quotas {
 
     /// A channel whose bucket is full again has no need of one.
     fn forget_silent(&mut self, now: Instant) {
-        if self.buckets.len() >= MAX_CHANNELS {
+        let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_INTERVAL);
+        if is_due && self.buckets.len() >= MIN_CHANNELS {
             self.buckets.retain(|_, bucket| now.saturating_duration_since(bucket.filled).as_secs_f64() < BURST_SECONDS);
+            self.swept = Some(now);
         }
     }
 }
@@ -107,8 +115,6 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

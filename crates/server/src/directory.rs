@@ -53,6 +53,10 @@ pub(crate) struct Snapshot {
     pub totals: Totals,
     /// Messages that were dropped because the host said too much.
     pub flooded: u64,
+    /// What the host said that was refused: messages, and families of another type than the fleet's.
+    pub refused: u64,
+    /// Layouts that the host brought and that no host used before.
+    pub new_layouts: u64,
     /// Its services, sorted by name.
     pub services: Vec<Arc<Service>>,
 }

@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use crate::home::Home;
 use crate::process::Process;
-use crate::programs;
 use crate::server::without_our_environment;
+use crate::{programs, require};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -24,6 +24,8 @@ pub struct ClientSetup {
     pub toml: Option<String>,
     /// Another /proc than the machine's, as `HOSTWATCH_PATHS_PROCFS`.
     pub procfs: Option<PathBuf>,
+    /// The network namespace that it runs in, by name; default: ours.
+    pub network: Option<String>,
     /// Further environment; wins over what the guard sets.
     pub environment: Vec<(String, String)>,
     /// Where its `config/`, `state/`, status file and log live; default: a temporary directory.
@@ -54,7 +56,15 @@ impl Client {
             Some(program) => program,
             None => &programs()?.client,
         };
-        let mut command = Command::new(program);
+        let mut command = match &setup.network {
+            // It becomes the program, under the same process id.
+            Some(network) => {
+                let mut command = Command::new(require("ip")?);
+                command.args(["netns", "exec", network]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.arg("--config").arg(&settings);
         without_our_environment(&mut command);
         command.env("HOSTWATCH_REDIS_URL", &setup.redis_url);

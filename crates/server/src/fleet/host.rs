@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hostwatch_wire::{Ack, Applied, Epoch, Facts, HostConfig, HostId, Known, LayoutId, Revision};
 
 use super::Timing;
+use super::host_clock::HostClock;
 use super::life::{Pulse, State};
 use super::repair::Repair;
 use super::reports::Parked;
@@ -61,7 +62,11 @@ pub(super) struct Host {
     pub(super) muted_until: Option<Instant>,
     /// Its messages that were dropped because it said too much.
     pub(super) flooded: u64,
-    pub(super) skew: Option<Skew>,
+    /// What it said that was refused.
+    pub(super) refused: u64,
+    /// Layouts that it brought and that no host used before.
+    pub(super) new_layouts: u64,
+    pub(super) clock: HostClock,
     pub(super) last_report_ms: Option<u64>,
     pub(super) services: BTreeMap<Arc<str>, Newest>,
     /// When this host was last asked to say hello.
@@ -81,28 +86,6 @@ pub(super) struct Newest {
     pub(super) layout: Option<Arc<PreparedLayout>>,
     pub(super) heard: Instant,
     pub(super) interval: Duration,
-}
-
-/// The host's clock less ours.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Skew {
-    pub(super) seconds: f64,
-    pub(super) measured: Instant,
-}
-
-impl Skew {
-    /// So long a measurement stands against ones that show less.
-    const STANDS: Duration = Duration::from_secs(60);
-
-    /// Takes a further measurement, from a time that the host wrote down some time before its message came. The largest
-    /// of a while waited least on its way.
-    pub(super) fn measure(before: Option<Self>, host_ms: u64, now: Now) -> Self {
-        let seconds = (host_ms as f64 - now.wall_ms as f64) / 1_000.0;
-        match before {
-            Some(before) if before.seconds > seconds && now.since(before.measured) < Self::STANDS => before,
-            _ => Self { seconds, measured: now.monotonic },
-        }
-    }
 }
 
 /// Counts over all epochs of a host, since this process began to count.
@@ -144,6 +127,8 @@ impl Host {
             books: Books::default(),
             totals: Totals::default(),
             flooded: 0,
+            refused: 0,
+            new_layouts: 0,
             services: Vec::new(),
         };
         Self {
@@ -170,7 +155,9 @@ impl Host {
             repair: Repair::default(),
             muted_until: None,
             flooded: 0,
-            skew: None,
+            refused: 0,
+            new_layouts: 0,
+            clock: HostClock::default(),
             last_report_ms: None,
             services: BTreeMap::new(),
             asked: None,
@@ -366,10 +353,12 @@ impl Host {
             wanted: self.revision,
             applied: self.applied.clone(),
             last_report_ms: self.last_report_ms,
-            clock_skew_seconds: self.skew.map(|skew| skew.seconds),
+            clock_skew_seconds: self.clock.skew_seconds(),
             books: self.books(),
             totals: self.totals(),
             flooded: self.flooded,
+            refused: self.refused,
+            new_layouts: self.new_layouts,
             services: self.services.values().map(|newest| Arc::clone(&newest.result)).collect(),
         });
     }

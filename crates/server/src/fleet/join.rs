@@ -9,12 +9,16 @@ use hostwatch_wire::{
 };
 use tracing::{debug, info, warn};
 
-use super::host::{Host, MAX_EPOCHS, Skew};
+use super::host::{Host, MAX_EPOCHS};
 use super::life::State;
 use super::{Effect, Fleet, MAX_HOSTS, MAX_PENDING, Refused, acked_by};
 use crate::clock::Now;
 use crate::inventory::{Labels, Origin, Plan};
 
+/// Hosts that may join in a second whom nobody has heard of; the others say hello again.
+pub(super) const RATE: f64 = 500.0;
+/// …and after a while without any.
+pub(super) const AT_ONCE: f64 = 5_000.0;
 /// So many epochs that were current once are remembered, to notice when one speaks again.
 const MAX_SUPERSEDED: usize = 8;
 
@@ -24,6 +28,9 @@ impl Fleet {
         let planned = self.inventory.plan(&id, &claimed);
         if !self.hosts.contains_key(&id) {
             self.check_space(planned.is_some())?;
+            if !self.joins.take(1, now) {
+                return Err(Refused::because("join_rate", &"too many hosts join at once; it may try again"));
+            }
             let state = if planned.is_some() { State::Stale } else { State::Pending };
             if let Some(others) = self.log_limit.allow("joined", now.monotonic) {
                 info!(host = %id, "a new host joined: {id}, now {}; {others} others since the last such line", state.as_str());
@@ -36,7 +43,7 @@ impl Fleet {
         host.claimed = Arc::new(claimed);
         host.facts = Some(Arc::new(hello.facts));
         host.client_version = Some(hello.client_version.into());
-        host.skew = Some(Skew::measure(None, hello.sent_at_ms, now));
+        host.clock.greeted(epoch, hello.sent_at_ms, now);
         if host.begin_epoch(epoch) == Beginning::Revived {
             if let Some(others) = self.log_limit.allow("conflict", now.monotonic) {
                 warn!(

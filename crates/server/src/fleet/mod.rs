@@ -3,10 +3,12 @@
 //! Events come in as calls with the time of the event. What has to be said or written in consequence goes out as
 //! [`Effect`]s, and what readers see goes to the [`Directory`].
 
+mod budget;
 mod configs;
 mod difference;
 mod floods;
 mod host;
+mod host_clock;
 mod join;
 mod life;
 mod repair;
@@ -37,8 +39,8 @@ use crate::directory::{Directory, Summary};
 use crate::inventory::Inventory;
 use crate::judge::Observation;
 use crate::layouts::Layouts;
+use budget::Budget;
 use host::Host;
-use repair::Budget;
 
 /// The most hosts that may wait for somebody to configure them.
 const MAX_PENDING: usize = 10_000;
@@ -105,7 +107,10 @@ pub(crate) struct Fleet {
     /// Whether hosts came or went since the directory was told.
     members_changed: bool,
     log_limit: OncePerMinute<&'static str>,
+    /// Reports that the fleet may be asked for.
     budget: Budget,
+    /// Hosts that may join whom no file names.
+    joins: Budget,
 }
 
 impl Fleet {
@@ -135,7 +140,8 @@ impl Fleet {
             changed: Vec::new(),
             members_changed: true,
             log_limit: OncePerMinute::default(),
-            budget: Budget::new(now),
+            budget: Budget::new(repair::RATE, repair::RATE, now),
+            joins: Budget::new(join::RATE, join::AT_ONCE, now),
         };
         fleet.restore(saved, &inventory, now);
         fleet.apply(inventory, fleet.timing.clone(), now);
@@ -273,8 +279,20 @@ impl Fleet {
         }
     }
 
+    /// Something that the host said was refused.
+    fn blame(&mut self, id: &HostId) {
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.refused = host.refused.saturating_add(1);
+            self.mark(id);
+        }
+    }
+
     fn refuse(&mut self, refusal: &Refused, channel: &str, now: Now) {
         *self.summary.refused.entry(refusal.reason).or_default() += 1;
+        // Only its own account can publish there, so that it is the culprit whatever the message says.
+        if let Some(speaker) = self.names.parse(channel).and_then(|(speaker, _)| speaker.parse::<HostId>().ok()) {
+            self.blame(&speaker);
+        }
         if let Some(suppressed) = self.log_limit.allow(refusal.reason, now.monotonic) {
             let channel: String = channel.chars().take(200).collect();
             let Refused { reason, detail } = refusal;
@@ -326,6 +344,7 @@ impl From<DecodeError> for Refused {
 pub(crate) const REFUSAL_REASONS: &[&str] = &[
     "family_type",
     "flood",
+    "join_rate",
     "label",
     "layout",
     "malformed",

@@ -12,7 +12,7 @@ use super::{Effect, Fleet};
 use crate::clock::Now;
 
 /// Reports that the whole fleet may be asked for in a second.
-const RATE: f64 = 5_000.0;
+pub(super) const RATE: f64 = 5_000.0;
 /// Reports that one host is asked for at once: what a client sends in a second.
 const AT_ONCE: u64 = 200;
 /// What is missing may be under way: so long nobody asks.
@@ -23,29 +23,6 @@ const WAIT: Duration = Duration::from_millis(1_500);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// After so long a host is judged, whatever is missing still.
 const SETTLE: Duration = Duration::from_secs(30);
-
-/// The reports that the fleet may still be asked for: a token bucket.
-#[derive(Debug)]
-pub(super) struct Budget {
-    tokens: f64,
-    filled: Instant,
-}
-
-impl Budget {
-    pub(super) fn new(now: Now) -> Self {
-        Self { tokens: RATE, filled: now.monotonic }
-    }
-
-    fn take(&mut self, count: u64, now: Now) -> bool {
-        let filled = self.tokens + now.since(self.filled).as_secs_f64() * RATE;
-        (self.tokens, self.filled) = (filled.min(RATE), now.monotonic);
-        let enough = self.tokens >= count as f64;
-        if enough {
-            self.tokens -= count as f64;
-        }
-        enough
-    }
-}
 
 /// What one host was asked for, and what of it is still to come.
 #[derive(Debug, Default)]
@@ -176,17 +153,6 @@ fn jittered(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_fleet_is_asked_for_so_much_and_no_more() {
-        let mut now = Now::read();
-        let mut budget = Budget::new(now);
-        assert!(budget.take(4_900, now) && !budget.take(200, now) && budget.take(100, now));
-        now.monotonic += Duration::from_millis(50);
-        assert!(!budget.take(251, now) && budget.take(200, now));
-        now.monotonic += Duration::from_secs(3_600);
-        assert!(budget.take(5_000, now) && !budget.take(1, now), "what is not used does not pile up");
-    }
 
     #[test]
     fn a_refill_is_what_the_ring_held_each_report_once() {

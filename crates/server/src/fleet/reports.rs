@@ -9,7 +9,7 @@ use hostwatch_wire::{
     ServerBody, ServiceReport, Status, WantLayout,
 };
 
-use super::host::{Host, Newest, Skew};
+use super::host::{Host, Newest};
 use super::tracking::Arrival;
 use super::{Effect, Fleet, Refused, acked_by};
 use crate::clock::Now;
@@ -103,7 +103,7 @@ impl Fleet {
     ) -> Result<(), Refused> {
         let server = self.identity.server;
         self.known_host(id)?;
-        let mut found = self.intern_all(&report.layouts)?;
+        let mut found = self.intern_all(id, &report.layouts)?;
         let missing = self.find_layouts(id, report, &mut found);
         if missing.is_empty() {
             check_values(report, &found)?;
@@ -132,14 +132,15 @@ impl Fleet {
                 arrival => arrival,
             };
             if arrival == Arrival::Late || (arrival == Arrival::Newest && !is_current) {
-                let (age_ms, services) = (host.age_ms(report.collected_at_ms, now), results(&report.services, &found));
+                let age_ms = host.clock.age_ms(epoch, report.seq, report.collected_at_ms, now);
+                let services = results(&report.services, &found);
                 let observed = judge::Report { host: id.clone(), age_ms, fresh: false, services };
                 self.observations.push(Observation::Report(observed));
             } else if arrival == Arrival::Newest && is_current {
                 host.last_report_ms = Some(now.wall_ms);
-                host.skew = Some(Skew::measure(host.skew, report.collected_at_ms, now));
+                host.clock.measure(epoch, report.seq, report.collected_at_ms, now);
                 let services = host.show(&report.services, &found, now);
-                let age_ms = host.age_ms(report.collected_at_ms, now);
+                let age_ms = host.clock.age_ms(epoch, report.seq, report.collected_at_ms, now);
                 let drifted = host.has_drifted(report.revision, now);
                 if drifted {
                     host.asked = Some(now.monotonic);
@@ -164,7 +165,7 @@ impl Fleet {
 
     pub(super) fn on_layouts(&mut self, id: &HostId, message: &LayoutsMessage, now: Now) -> Result<(), Refused> {
         self.known_host(id)?;
-        let found = self.intern_all(&message.layouts)?;
+        let found = self.intern_all(id, &message.layouts)?;
         let channel = self.names.reports(id);
         let host = self.known_host(id)?;
         host.parked.hold(found.into_values(), now);
@@ -213,12 +214,15 @@ impl Fleet {
         }
     }
 
-    fn intern_all(&mut self, layouts: &[EncodedLayout]) -> Result<Found, Refused> {
+    fn intern_all(&mut self, id: &HostId, layouts: &[EncodedLayout]) -> Result<Found, Refused> {
         let mut found = Found::new();
         for encoded in layouts {
+            let is_new = self.layouts.get(encoded.id()).is_none();
             let layout = self.layouts.intern(encoded).map_err(|error| Refused::because("layout", &error))?;
+            self.known_host(id)?.new_layouts += u64::from(is_new);
             if self.layouts.disagrees(&layout) {
                 *self.summary.refused.entry("family_type").or_default() += 1;
+                self.blame(id);
             }
             found.insert(layout.id(), layout);
         }
@@ -252,12 +256,6 @@ impl Host {
             && !self.contested
             && now.since(self.revision_since) >= REMIND_AFTER
             && self.asked.is_none_or(|asked| now.since(asked) >= REMIND_AFTER)
-    }
-
-    /// How long ago the host wrote down `collected_at_ms`, by our clock.
-    fn age_ms(&self, collected_at_ms: u64, now: Now) -> u64 {
-        let skew_ms = self.skew.map_or(0.0, |skew| skew.seconds * 1_000.0);
-        (now.wall_ms as f64 + skew_ms - collected_at_ms as f64).max(0.0) as u64
     }
 
     /// Makes these results the newest ones, and returns them.

@@ -99,6 +99,18 @@ pub(crate) const FIGURES: &[Figure] = &[
         value: |host| Some(host.flooded as f64),
     },
     Figure {
+        name: "hostwatch_host_messages_refused_total",
+        kind: MetricType::Counter,
+        help: "What the host said that was refused: messages, and families whose type is another one in the fleet.",
+        value: |host| Some(host.refused as f64),
+    },
+    Figure {
+        name: "hostwatch_host_layouts_total",
+        kind: MetricType::Counter,
+        help: "Layouts that the host brought and that no host used before.",
+        value: |host| Some(host.new_layouts as f64),
+    },
+    Figure {
         name: "hostwatch_host_services_refused",
         kind: MetricType::Gauge,
         help: "Services that the host does not run; hostwatch_host_service_refused_info says why.",

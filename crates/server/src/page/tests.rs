@@ -44,6 +44,8 @@ impl Rig {
             books: Books::default(),
             totals: Totals { received: 3, ..Totals::default() },
             flooded: 0,
+            refused: 0,
+            new_layouts: 0,
             services: services.collect(),
         };
         self.hosts.push(Arc::new(Entry::new(id.parse::<HostId>().unwrap(), snapshot)));

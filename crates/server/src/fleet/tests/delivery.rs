@@ -261,3 +261,27 @@ fn a_host_is_judged_once_nothing_is_missing_that_can_come() {
     }
     assert_eq!(settled(&mut rig), Some(true), "it took too long");
 }
+
+#[test]
+fn a_clock_that_jumps_by_hours_breaks_nothing() {
+    const HOUR_MS: i64 = 3_600_000;
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    // Number 3 is missing until the clock has been set several times.
+    for (seq, ahead_ms) in [(1, 0), (2, 0), (4, 5 * HOUR_MS), (5, 5 * HOUR_MS), (6, -7 * HOUR_MS), (7, 0)] {
+        rig.pass(SECOND);
+        rig.ahead_ms = ahead_ms;
+        rig.fleet.take_observations();
+        rig.report("web", 1, seq, seq as f64);
+        assert_eq!(rig.host("web").state, State::Up);
+        assert_eq!(rig.values("web"), [seq as f64], "{ahead_ms} ms ahead");
+        assert_eq!(rig.ages(), [(0, true)], "{ahead_ms} ms ahead");
+        assert_eq!(rig.host("web").clock_skew_seconds, Some(ahead_ms as f64 / 1_000.0));
+    }
+    // It was collected a second before number 4, when the clock was right.
+    rig.ahead_ms = -4_000;
+    rig.report("web", 1, 3, 3.0);
+    assert_eq!(rig.ages(), [(4_000, false)]);
+    let books = rig.host("web").books;
+    assert_eq!((books.received, books.lost, books.outstanding), (7, 0, 0));
+}

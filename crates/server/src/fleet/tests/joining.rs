@@ -136,3 +136,48 @@ fn whatever_is_wrong_with_a_message_it_is_counted_by_reason() {
     rig.report_with("db", 2, 1, "cpu", vec![other.clone()], other.id(), &[1.0]);
     assert_eq!(rig.refused("family_type"), 1);
 }
+
+/// These many say hello before anybody looks.
+fn crowd(rig: &mut Rig, hosts: std::ops::Range<u32>) {
+    let hello = Hello {
+        sent_at_ms: rig.now.wall_ms,
+        client_version: "0".to_owned(),
+        facts: Facts::default(),
+        labels: BTreeMap::new(),
+        revision: None,
+        ring: Vec::new(),
+    };
+    for host in hosts.map(|host| format!("host-{host}")) {
+        let mut bytes = Vec::new();
+        let body = HostBody::Hello(Box::new(hello.clone()));
+        HostMessage { host: id(&host), epoch: Epoch(1), body }.encode(&mut bytes).unwrap();
+        rig.fleet.on_message(&format!("hostwatch:{{{host}}}:join"), &bytes, rig.now);
+    }
+    rig.effects();
+}
+
+#[test]
+fn those_who_join_for_the_first_time_are_let_in_at_a_rate() {
+    let mut rig = Rig::new(WEB);
+    crowd(&mut rig, 0..6_000);
+    assert_eq!((rig.directory.hosts().len(), rig.refused("join_rate")), (1 + 5_000, 1_000));
+    // Whom somebody has heard of is not held up, and the others may try again.
+    rig.hello("web", 1);
+    rig.hello("host-0", 2);
+    assert_eq!((rig.host("web").state, rig.refused("join_rate")), (State::Up, 1_000));
+    rig.pass(SECOND);
+    crowd(&mut rig, 5_000..6_000);
+    assert_eq!((rig.directory.hosts().len(), rig.refused("join_rate")), (1 + 5_500, 1_500));
+}
+
+#[test]
+fn those_who_wait_to_be_configured_are_bounded_and_forgotten() {
+    let mut rig = Rig::new(WEB);
+    for second in 0..24 {
+        rig.pass(SECOND);
+        crowd(&mut rig, second * 500..(second + 1) * 500);
+    }
+    assert_eq!((rig.directory.hosts().len(), rig.refused("no_space")), (1 + 10_000, 2_000));
+    rig.pass(200 * SECOND);
+    assert_eq!(rig.directory.hosts().len(), 1, "none of them has said hello again");
+}

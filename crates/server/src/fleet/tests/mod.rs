@@ -27,6 +27,8 @@ struct Rig {
     fleet: Fleet,
     directory: Arc<Directory>,
     now: Now,
+    /// By how much the clocks of hosts are ahead.
+    ahead_ms: i64,
     /// The labels that every hello claims.
     claims: BTreeMap<String, ClaimedValue>,
 }
@@ -44,7 +46,7 @@ impl Rig {
         let mut fleet = Fleet::new(names, identity, timing(), inventory(hosts), saved, directory_of_fleet, now);
         fleet.on_connected(now.monotonic);
         fleet.on_keys(Vec::new(), now);
-        let mut rig = Self { fleet, directory, now, claims: BTreeMap::new() };
+        let mut rig = Self { fleet, directory, now, ahead_ms: 0, claims: BTreeMap::new() };
         rig.effects();
         rig
     }
@@ -126,12 +128,22 @@ impl Rig {
             seq,
             oldest_seq: 1,
             acked: Vec::new(),
-            collected_at_ms: self.now.wall_ms,
+            collected_at_ms: self.now.wall_ms.saturating_add_signed(self.ahead_ms),
             revision: None,
             layouts,
             services: vec![service],
         };
         self.say(host, epoch, HostBody::Report(report))
+    }
+
+    /// How old the reports were that the judge was told of since the last call, and whether they were the newest.
+    fn ages(&mut self) -> Vec<(u64, bool)> {
+        let observed = self.fleet.take_observations().into_iter();
+        let reports = observed.filter_map(|observation| match observation {
+            Observation::Report(report) => Some((report.age_ms, report.fresh)),
+            _ => None,
+        });
+        reports.collect()
     }
 
     fn host(&self, host: &str) -> Arc<Snapshot> {

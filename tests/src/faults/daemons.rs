@@ -1,0 +1,143 @@
+//! What happens to the daemons.
+
+use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, eventually};
+
+use super::{Rig, SETTINGS};
+use crate::fleet::{ANY_HOST, DEADLINE, books, figure, files, is_up, start_client};
+
+#[test]
+fn the_server_is_killed_and_comes_back() -> Result<()> {
+    let mut rig = Rig::start()?;
+    rig.server.kill()?;
+    rig.server.start_again()?;
+    rig.recovers()
+}
+
+#[test]
+fn a_client_restarts_while_redis_is_away() -> Result<()> {
+    let mut rig = Rig::start()?;
+    rig.redis.stop()?;
+    rig.wait_for_silence()?;
+    rig.clients[0].terminate()?;
+    rig.clients[0].start_again()?;
+    rig.redis.start_again()?;
+    rig.recovers()?;
+    // What the first process could not send has come in the second one's name, under its own epoch.
+    let totals = figure(&rig.server.page()?, "hostwatch_host_reports_lost_total", "one")?;
+    assert_eq!(totals, 0.0);
+    Ok(())
+}
+
+/// What the client says of its ring in its status file: how many reports have left it. The file is written once a second.
+fn dropped_from_the_ring(client: &Client) -> Result<f64> {
+    let asked_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+    eventually("the client says how it is", DEADLINE, || {
+        let status: serde_json::Value = serde_json::from_slice(&std::fs::read(client.status_file())?)?;
+        ensure!(status["time_ms"].as_u64() > Some(asked_ms), "{status} is old");
+        status["ring"]["dropped"].as_f64().context("no count of dropped reports")
+    })
+}
+
+#[test]
+fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
+    // A machine with so many processors that a second's reports take a good part of the smallest ring.
+    let procfs = tempfile::tempdir()?;
+    let mut stat = "cpu 1 2 3 4 5 6 7 8 9 10\n".to_owned();
+    (0..2_000).try_for_each(|cpu| writeln!(stat, "cpu{cpu} 1 2 3 4 5 6 7 8 9 10"))?;
+    std::fs::write(procfs.path().join("stat"), stat)?;
+    std::fs::write(procfs.path().join("loadavg"), "0.5 0.5 0.5 1/100 4242\n")?;
+    std::fs::write(procfs.path().join("meminfo"), "MemTotal: 1000 kB\nMemFree: 500 kB\n")?;
+    let redis = Redis::start()?;
+    let url = redis.url();
+    let large = ClientSetup {
+        redis_url: url.clone(),
+        toml: Some("[buffer]\nmax_size = \"2MiB\"\n".to_owned()),
+        procfs: Some(procfs.path().to_owned()),
+        ..ClientSetup::default()
+    };
+    let mut rig = Rig::start_through(redis, &url, large)?;
+    rig.redis.stop()?;
+    rig.wait_for_silence()?;
+    let before = books(&rig.server.page()?, "one")?;
+    ensure!(before.received == before.sequence, "all that was published has arrived");
+    let lost_at_least = eventually("the ring has dropped what never arrived", DEADLINE, || {
+        let dropped = dropped_from_the_ring(&rig.clients[0])?;
+        ensure!(dropped >= before.received + 5.0, "{dropped} reports");
+        Ok(dropped - before.received)
+    })?;
+    rig.redis.start_again()?;
+    let page = rig.settles()?;
+    let lost_at_most = dropped_from_the_ring(&rig.clients[0])? - before.received;
+    let lost = books(&page, "one")?.lost;
+    ensure!((lost_at_least..=lost_at_most).contains(&lost), "{lost}: not {lost_at_least} to {lost_at_most}");
+    assert_eq!(figure(&page, "hostwatch_host_reports_lost_total", "one")?, lost);
+    assert_eq!(books(&page, "two")?.lost, 0.0, "the other host has lost nothing");
+    Ok(())
+}
+
+#[test]
+fn two_clients_that_say_they_are_one_host_are_named() -> Result<()> {
+    let mut rig = Rig::start()?;
+    let mut second = start_client(&rig.redis, "one")?;
+    rig.server.eventually("the host is in conflict", DEADLINE, |page| {
+        let conflict = page.value("hostwatch_host_state", &[("instance", "one"), ("state", "conflict")]);
+        ensure!(conflict == Some(1.0), "no conflict");
+        Ok(())
+    })?;
+    assert!(rig.server.process.log().contains("two clients say that they are one"), "{}", rig.server.process.log());
+    let page = rig.server.page()?;
+    assert!(page.value("node_load1", &[("instance", "one")]).is_none(), "whose value would it be?");
+    books(&page, "two").context("the other host is not concerned")?;
+    is_up(&page, "two")?;
+    second.terminate()?;
+    rig.recovers()
+}
+
+#[test]
+fn a_server_that_starts_anew_has_the_past_again() -> Result<()> {
+    const SERVICES: &str = r#"
+[services.load]
+plugin = "load"
+interval = "1s"
+[[services.load.triggers]]
+alert = "Remembers"
+expr = 'count_over_time(node_load1[10m]) >= 12'
+"#;
+    let redis = Redis::start()?;
+    let mut files = files(SETTINGS, ANY_HOST);
+    files.retain(|(name, _)| !name.starts_with("templates") && !name.starts_with("services"));
+    files.push(("services/load.toml".to_owned(), SERVICES.to_owned()));
+    files.push(("templates.toml".to_owned(), "[templates.linux]\nservices = [\"load\"]\n".to_owned()));
+    let mut server = Server::start(&ServerSetup { redis_url: redis.url(), files, ..ServerSetup::default() })?;
+    let _client = start_client(&redis, "one")?;
+    let remembers = |page: &Page| -> Result<f64> {
+        let alerts = page.series("ALERTS").filter(|alert| alert.label("alertname") == Some("Remembers")).count();
+        ensure!(alerts == 1, "it does not fire");
+        figure(page, "hostwatch_host_report_sequence", "one")
+    };
+    let before = server.eventually("twelve samples", DEADLINE, |page| remembers(page))?;
+    // Neither the state of the fleet nor of the alerts: all that it knows comes from the host.
+    server.kill()?;
+    for file in ["fleet.state", "alerts.state"] {
+        let _ = std::fs::remove_file(server.state_directory().join(file));
+    }
+    server.start_again()?;
+    let after = server.eventually("it has them again", DEADLINE, |page| remembers(page))?;
+    assert!(after < before + 12.0, "twelve new samples came meanwhile: {before} and {after}");
+    Ok(())
+}
+
+#[test]
+fn a_client_is_killed() -> Result<()> {
+    let mut rig = Rig::start()?;
+    rig.clients[0].kill()?;
+    rig.clients[0].start_again()?;
+    // Its next life has books of its own; what the first one had sent is all here.
+    rig.recovers()?;
+    assert_eq!(figure(&rig.server.page()?, "hostwatch_host_reports_lost_total", "one")?, 0.0);
+    Ok(())
+}

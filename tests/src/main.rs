@@ -9,6 +9,8 @@ mod alerts;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod authority;
+#[cfg(test)]
 mod client_cli;
 #[cfg(test)]
 mod config_files;
@@ -50,5 +52,7 @@ mod security;
 mod service_manager;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod web_config;
 #[cfg(test)]
 mod workspace;

@@ -6,9 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Prometheus, Redis, Server, ServerSetup, eventually, require};
+use hostwatch_testkit::{Prometheus, Redis, Server, ServerSetup, eventually, programs, require};
 
 use crate::authority::Authority;
+use crate::client_cli::ask;
 use crate::fleet::{ANY_HOST, DEADLINE, files, start_client};
 
 /// What bcrypt makes of `first` and `second` at its lowest cost.
@@ -292,6 +293,26 @@ fn guesses_do_not_keep_out_whoever_is_known() -> Result<()> {
     let count = |status: &str| statuses.iter().filter(|it| *it == status).count();
     // So many wait to be hashed; the others are told to come again.
     ensure!(count("401") + count("503") == GUESSES && count("401") >= 32 && count("503") > 0, "{statuses:?}");
+    Ok(())
+}
+
+#[test]
+fn health_needs_neither_a_password_nor_a_certificate() -> Result<()> {
+    let ours = authority()?;
+    let redis = Redis::start()?;
+    let everything = format!("{}{}", tls(&ours, VERIFIED), users(FIRST));
+    for web_config in [users(FIRST), everything, "http_server_config: {}\n".to_owned()] {
+        let mut server = start(&redis, &web_config)?;
+        let environment = [("HOSTWATCH_WEB_LISTEN_ADDRESS", server.address())];
+        let arguments = ["health", "--config", "server.toml"];
+        let answer = ask(&programs()?.server, &server.config_directory(), &arguments, &environment)?;
+        ensure!(answer.code == Some(0) && answer.stdout.contains("answers on 127.0.0.1:"), "{answer:?}");
+        let (directory, address) = (server.config_directory(), server.address().to_owned());
+        server.kill()?;
+        let environment = [("HOSTWATCH_WEB_LISTEN_ADDRESS", &*address)];
+        let answer = ask(&programs()?.server, &directory, &arguments, &environment)?;
+        ensure!(answer.code == Some(1) && answer.stderr.contains("no answer from 127.0.0.1:"), "{answer:?}");
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod arguments;
 mod clock;
 mod directory;
 mod fleet;
+pub mod health;
 mod http;
 mod ingest;
 mod inventory;

@@ -49,6 +49,8 @@ mod sandbox;
 #[cfg(test)]
 mod security;
 #[cfg(test)]
+mod security_steps;
+#[cfg(test)]
 mod service_manager;
 #[cfg(test)]
 mod systemd;

@@ -40,8 +40,7 @@ USER hostwatch
 VOLUME /var/lib/hostwatch-server
 EXPOSE 10120
 # Of liveness and not of readiness: Redis being away is no reason to start this container again.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/${HOSTWATCH_WEB_LISTEN_ADDRESS##*:} && printf 'GET /-/healthy HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '^HTTP/1.. 200 ' <&3"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/bin/hostwatch-server", "health"]
 ENTRYPOINT ["/usr/bin/hostwatch-server"]
 
 FROM debian:bookworm-slim AS client

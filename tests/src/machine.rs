@@ -19,11 +19,12 @@ pub(crate) const HOST: &str = "machine";
 
 const IMAGE: &str = "hostwatch-test:systemd";
 
+/// The slim image leaves documents out, which hold examples that are to be used; a real machine has them.
 /// `PrivateUsers=` together with `User=` needs a right that containers lack; nothing else of the units is changed.
 const IMAGE_FILE: &str = r"FROM debian:bookworm-slim
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends dbus systemd systemd-sysv \
-    && apt-get install -q -y --download-only curl redis-server
-RUN mkdir /etc/systemd/system/service.d \
+    && apt-get install -q -y --download-only apache2-utils curl openssl redis-server
+RUN echo 'path-include=/usr/share/doc/*' > /etc/dpkg/dpkg.cfg.d/zz-documents && mkdir /etc/systemd/system/service.d \
     && printf '[Service]\nPrivateUsers=no\n' > /etc/systemd/system/service.d/container.conf
 ";
 

@@ -9,6 +9,8 @@ mod alerts;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod authority;
+#[cfg(test)]
 mod client_cli;
 #[cfg(test)]
 mod config_files;
@@ -47,8 +49,12 @@ mod sandbox;
 #[cfg(test)]
 mod security;
 #[cfg(test)]
+mod security_steps;
+#[cfg(test)]
 mod service_manager;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod web_config;
 #[cfg(test)]
 mod workspace;

@@ -1,4 +1,5 @@
-//! Settings files: strict TOML whose mistakes are all reported in one run, each with its file, line and key.
+//! Settings files: strict TOML, or YAML where others have set the format, whose mistakes are all reported in one run, each
+//! with its file, line and key.
 //!
 //! A [`Document`] is parsed once, then read through [`Table`]s, which know what was asked for; `finish` reports the rest.
 //! Nothing here reads files or the process's environment while it parses; both are passed in.
@@ -12,6 +13,7 @@ mod table;
 mod tests;
 mod tls;
 mod values;
+mod yaml;
 
 pub use document::Document;
 pub use environment::Environment;

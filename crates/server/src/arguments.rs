@@ -36,6 +36,10 @@ pub enum Command {
     /// Without a password file each user gets a new password, which is printed to standard error; the lines hold hashes
     /// only. Append them to the file that `aclfile` in redis.conf names, and load it with `redis-cli ACL LOAD`.
     Acl(Acl),
+    /// Exits with 0 if the running server answers on the first address of web.listen_address, else with 1 and a sentence.
+    ///
+    /// It needs neither Redis nor a password nor a certificate.
+    Health,
 }
 
 /// Whose lines.

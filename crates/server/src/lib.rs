@@ -9,6 +9,7 @@ mod arguments;
 mod clock;
 mod directory;
 mod fleet;
+pub mod health;
 mod http;
 mod ingest;
 mod inventory;
@@ -21,6 +22,7 @@ mod outbox;
 mod page;
 mod settings;
 mod state;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use metrics::Metrics;
 use outbox::Outbox;
 use page::Page;
 use state::StateDirectory;
+use web::{Change, Gate, Watch};
 
 /// Messages that wait to be taken in, at most: more than a second's worth of what one Redis can deliver.
 const INBOX_MESSAGES: usize = 1 << 17;
@@ -98,7 +101,7 @@ pub async fn run(
     listeners: Vec<TcpListener>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let Configuration { settings, inventory } = configuration;
+    let Configuration { settings, inventory, web } = configuration;
     inventory.warnings().iter().for_each(|warning| warn!("{warning}"));
     let state = StateDirectory::open(&settings.state_directory)?;
     let identity = Identity { server: state.server_id()?, life: Life(rand::random()) };
@@ -130,7 +133,8 @@ pub async fn run(
         Judge::new(Arc::clone(&board), Arc::clone(&directory), Arc::clone(&job), state.load_alerts()?, Now::read());
     let (feed, observations) = judge::feed();
     let page = Page { directory, board, metrics: metrics.clone(), job };
-    let app = http::App::new(page, settings.web.external_url.clone(), link.state(), outbox.clone());
+    let gate = Gate::new(web, metrics.logins_refused.clone());
+    let app = http::App::new(page, settings.web.external_url.clone(), link.state(), outbox.clone(), Arc::clone(&gate));
     let (reloads_sender, reloads) = mpsc::channel(1);
 
     let shutdown = Shutdown::new();
@@ -165,7 +169,8 @@ pub async fn run(
         let address = listener.local_addr()?;
         let pulse = watchdog.pulse("http", SILENCE);
         tasks.spawn(format!("http on {address}"), http::serve(listener, app.clone(), pulse, shutdown.clone()));
-        info!("listening on http://{address}");
+        let scheme = gate.config().scheme();
+        info!("listening on {scheme}://{address}");
     }
     tasks.spawn("status", end_well(follow_link(link.state(), manager.clone(), shutdown.clone())));
     let pulse = watchdog.pulse("signals", SILENCE);
@@ -174,7 +179,8 @@ pub async fn run(
     applied(&metrics);
     manager.ready();
 
-    let mut reloader = Reloader { source, settings, reloads: reloads_sender, metrics };
+    let watch = Watch::new(Arc::clone(&gate));
+    let mut reloader = Reloader { source, settings, reloads: reloads_sender, metrics, gate, watch };
     let ended = loop {
         pulse.beat();
         tokio::select! {
@@ -187,7 +193,7 @@ pub async fn run(
                 }
             },
             ended = tasks.first_end() => break Some(ended),
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep(TICK) => reloader.look(),
         }
     };
     info!("stopping");
@@ -205,6 +211,8 @@ struct Reloader {
     settings: Settings,
     reloads: mpsc::Sender<Reload>,
     metrics: Metrics,
+    gate: Arc<Gate>,
+    watch: Watch,
 }
 
 impl Reloader {
@@ -212,12 +220,13 @@ impl Reloader {
     async fn reload(&mut self) {
         let timer = self.metrics.apply_seconds.start_timer();
         match self.source.load() {
-            Ok(Configuration { settings, inventory }) => {
+            Ok(Configuration { settings, inventory, web }) => {
                 warn_of_restart(&self.settings, &settings);
                 inventory.warnings().iter().for_each(|warning| warn!("{warning}"));
                 let (done, applied_now) = oneshot::channel();
                 let reload = Reload { inventory, timing: settings.timing.clone(), done };
                 if self.reloads.send(reload).await.is_ok() && applied_now.await.is_ok() {
+                    self.gate.put(web);
                     applied(&self.metrics);
                 }
             }
@@ -231,11 +240,30 @@ impl Reloader {
         }
         timer.observe_duration();
     }
+
+    /// Takes what has changed in `web.yml` and its certificates, which needs no signal: they are renewed by programs.
+    fn look(&mut self) {
+        match self.watch.look() {
+            None => {}
+            Some(Change::Applied(file)) => {
+                self.metrics.web_reload_successful.set(1);
+                info!("{} or a file that it names has changed, and is in force", file.display());
+            }
+            Some(Change::Refused(mistakes)) => {
+                self.metrics.web_reload_successful.set(0);
+                for mistake in mistakes.lines() {
+                    error!("{mistake}");
+                }
+                error!("what has changed for HTTP was not taken; the previous stays in force");
+            }
+        }
+    }
 }
 
 fn applied(metrics: &Metrics) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     metrics.reload_successful.set(1);
+    metrics.web_reload_successful.set(1);
     metrics.reload_success_timestamp.set(now as i64);
 }
 

@@ -8,6 +8,7 @@ use hostwatch_daemon::settings::{Environment, Located, MistakeList, Mistakes, Se
 
 use crate::inventory::{Inventory, Sources};
 use crate::settings::Settings;
+use crate::web::WebConfig;
 
 /// A configuration without a mistake.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Configuration {
     pub settings: Settings,
     /// What the inventory's files say.
     pub inventory: Inventory,
+    /// What `web.yml` says, with the certificates that it names.
+    pub web: WebConfig,
 }
 
 /// Reads and checks everything, starting from `file`.
@@ -38,6 +41,7 @@ fn check(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes
     if let Err(unusable) = settings.redis.tls.load() {
         mistakes.add(&unusable.place, unusable.what);
     }
+    let web = settings.web.config_file.as_ref().map(|file| WebConfig::load(file, mistakes)).unwrap_or_default();
     let directory = file.parent().unwrap_or(Path::new("."));
     let sources = Sources {
         hosts: read_all(directory, &settings.inventory.hosts, mistakes),
@@ -46,7 +50,7 @@ fn check(file: &Path, text: &str, environment: &Environment, mistakes: &Mistakes
         rules: read_all(directory, &settings.inventory.rules, mistakes),
     };
     let inventory = Inventory::read(&sources, mistakes);
-    Configuration { settings, inventory }
+    Configuration { settings, inventory, web }
 }
 
 /// The files that match `patterns`. A glob may match none; a plain name has to be there.

@@ -12,6 +12,9 @@ use tracing::error;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let source = Source { file: arguments.config, environment: Environment::from_process() };
+    if let Some(Command::Health) = arguments.command {
+        return print_health(&source);
+    }
     let configuration = match source.load() {
         Ok(configuration) => configuration,
         Err(mistakes) => {
@@ -34,6 +37,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure:#}");
+            ExitCode::from(exit::FAILURE)
+        }
+    }
+}
+
+fn print_health(source: &Source) -> ExitCode {
+    // Nobody is left to tell when stdout or stderr is gone.
+    match hostwatch_server::health::probe(source) {
+        Ok(sentence) => {
+            let _ = writeln!(io::stdout(), "{sentence}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "hostwatch-server: {failure:#}");
             ExitCode::from(exit::FAILURE)
         }
     }

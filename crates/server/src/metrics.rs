@@ -38,6 +38,12 @@ pub(crate) struct Metrics {
     pub reload_successful: IntGauge,
     /// When a configuration was last put in force, in seconds since 1970.
     pub reload_success_timestamp: IntGauge,
+    /// Whether `web.yml` was put in force when it was last read.
+    pub web_reload_successful: IntGauge,
+    /// Requests with a wrong user or password.
+    pub logins_refused: IntCounter,
+    /// Connections that ended before they were encrypted.
+    pub handshakes_failed: IntCounter,
 }
 
 impl Metrics {
@@ -118,6 +124,21 @@ impl Metrics {
                 &registry,
                 "hostwatch_config_last_reload_success_timestamp_seconds",
                 "When a configuration was last put in force.",
+            )?,
+            web_reload_successful: gauge(
+                &registry,
+                "hostwatch_web_config_last_reload_successful",
+                "Whether the file that web.config_file names was put in force when it was last read.",
+            )?,
+            logins_refused: counter(
+                &registry,
+                "hostwatch_http_logins_refused_total",
+                "Requests with a wrong user or password.",
+            )?,
+            handshakes_failed: counter(
+                &registry,
+                "hostwatch_http_handshakes_failed_total",
+                "Connections that ended before they were encrypted.",
             )?,
             registry,
         })

@@ -53,6 +53,8 @@ pub struct Web {
     pub job: String,
     /// Where others reach this server; by default where they ask.
     pub external_url: Option<Uri>,
+    /// Who may ask, and over what kind of connection; without it everybody, over a plain one.
+    pub config_file: Option<Located<PathBuf>>,
 }
 
 /// `[inventory]`: files and globs, relative to `server.toml`.
@@ -81,7 +83,7 @@ impl Settings {
             path.value.into()
         });
         let redis = read_redis(root.table("redis"));
-        let web = read_web(root.table("web"));
+        let web = read_web(root.table("web"), file.parent().unwrap_or(Path::new(".")));
         let inventory = read_inventory(root.table("inventory"), &root);
         let (liveness, delivery) = (root.table("liveness"), root.table("delivery"));
         let timing = read_timing(liveness, delivery);
@@ -124,9 +126,9 @@ fn read_redis(table: Option<Table<'_>>) -> Redis {
     redis
 }
 
-fn read_web(table: Option<Table<'_>>) -> Web {
+fn read_web(table: Option<Table<'_>>, directory: &Path) -> Web {
     let listen_address = vec![SocketAddr::from(([127, 0, 0, 1], 10_120))];
-    let mut web = Web { listen_address, job: "node".to_owned(), external_url: None };
+    let mut web = Web { listen_address, job: "node".to_owned(), external_url: None, config_file: None };
     let Some(mut table) = table else { return web };
     if let Some(addresses) = table.strings("listen_address") {
         if addresses.value.is_empty() {
@@ -154,6 +156,7 @@ fn read_web(table: Option<Table<'_>>) -> Web {
             ),
         }
     }
+    web.config_file = table.string("config_file").map(|path| path.map(|path| directory.join(path)));
     table.finish();
     web
 }

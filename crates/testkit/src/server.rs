@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::{Page, Signal, free_port, get, programs};
 
 /// What the server writes to its log once it is bound, before the address.
-const LISTENING: &str = "listening on http://";
+const LISTENING: &str = "listening on ";
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -37,6 +37,8 @@ pub struct ServerSetup {
 pub struct Server {
     /// The server process.
     pub process: Process,
+    /// `http` or `https`.
+    scheme: String,
     address: String,
     home: Home,
 }
@@ -71,14 +73,14 @@ impl Server {
         command.env("HOSTWATCH_STATE_DIRECTORY", home.directory("state/hostwatch-server")?);
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start("hostwatch-server", &command, &home.path().join("hostwatch-server.log"))?;
-        let mut server = Self { process, address: String::new(), home };
+        let mut server = Self { process, scheme: String::new(), address: String::new(), home };
         server.wait_until_bound()?;
         Ok(server)
     }
 
-    /// The address of a path on it: `http://127.0.0.1:PORT/PATH`.
+    /// The address of a path on it: `http://127.0.0.1:PORT/PATH`, or with `https` if it was started so.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Where it listens: `127.0.0.1:PORT`.
@@ -171,7 +173,7 @@ impl Server {
     }
 
     fn wait_until_bound(&mut self) -> Result<()> {
-        self.address = self.process.eventually("the server listens", DEADLINE, |process| {
+        (self.scheme, self.address) = self.process.eventually("the server listens", DEADLINE, |process| {
             bound_address(&process.log()).context("no address in its log")
         })?;
         Ok(())
@@ -191,12 +193,14 @@ pub(crate) fn without_our_environment(command: &mut Command) {
     }
 }
 
-fn bound_address(log: &str) -> Option<String> {
+/// The scheme and the address in the first line that tells one.
+fn bound_address(log: &str) -> Option<(String, String)> {
     // A line that is still being written may hold half an address.
     let complete = &log[..=log.rfind('\n')?];
     let (_, rest) = complete.split_once(LISTENING)?;
+    let (scheme, rest) = rest.split_once("://")?;
     let end = rest.find(|c: char| c.is_whitespace() || "/,\"".contains(c))?;
-    Some(rest[..end].to_owned())
+    Some((scheme.to_owned(), rest[..end].to_owned()))
 }
 
 #[cfg(test)]
@@ -205,8 +209,9 @@ mod tests {
 
     #[test]
     fn the_address_is_read_from_a_whole_line_only() {
-        assert_eq!(bound_address("INFO listening on http://127.0.0.1:101"), None);
-        assert_eq!(bound_address("a\nINFO listening on http://127.0.0.1:10120\n").as_deref(), Some("127.0.0.1:10120"));
-        assert_eq!(bound_address("x listening on http://[::1]:9/ y\n").as_deref(), Some("[::1]:9"));
+        let of = |log: &str| bound_address(log).map(|(scheme, address)| format!("{scheme} {address}"));
+        assert_eq!(of("INFO listening on http://127.0.0.1:101"), None);
+        assert_eq!(of("a\nINFO listening on http://127.0.0.1:10120\n").as_deref(), Some("http 127.0.0.1:10120"));
+        assert_eq!(of("x listening on https://[::1]:9/ y\n").as_deref(), Some("https [::1]:9"));
     }
 }

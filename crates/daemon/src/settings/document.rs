@@ -8,26 +8,43 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Environment, Mistakes, Place, Table};
+use super::{Environment, Mistakes, Place, Table, yaml};
 
 /// One parsed settings file.
 #[derive(Debug)]
 pub struct Document {
     file: Arc<Path>,
     root: Entries,
-    /// Not all of the file was TOML, so that what seems to be missing may stand on a broken line.
+    syntax: Syntax,
+    /// Not all of the file was sound, so that what seems to be missing may stand on a broken line.
     is_broken: bool,
+}
+
+/// What a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Toml,
+    Yaml,
 }
 
 impl Document {
     /// Parses `text`, which was read from `file`. What is not TOML becomes mistakes; the rest can still be read and checked.
     pub fn parse(file: &Path, text: &str, mistakes: &Mistakes) -> Self {
+        Self::new(file, Syntax::Toml, parse_around_broken_lines(text), mistakes)
+    }
+
+    /// As [`Document::parse`], for a file whose format others have set, in YAML.
+    pub fn parse_yaml(file: &Path, text: &str, mistakes: &Mistakes) -> Self {
+        Self::new(file, Syntax::Yaml, yaml::parse(text), mistakes)
+    }
+
+    fn new(file: &Path, syntax: Syntax, parsed: (Entries, BTreeMap<usize, String>), mistakes: &Mistakes) -> Self {
         let file: Arc<Path> = file.into();
-        let (root, broken) = parse_around_broken_lines(text);
+        let (root, broken) = parsed;
         for (line, what) in &broken {
             mistakes.add(&Place::line_of_file(file.clone(), *line), what);
         }
-        Self { file, root, is_broken: !broken.is_empty() }
+        Self { file, root, syntax, is_broken: !broken.is_empty() }
     }
 
     /// The top of the file. `environment` overrides what stands in it, and every mistake goes to `mistakes`.
@@ -43,7 +60,16 @@ impl Document {
         &self.root
     }
 
-    /// Whether not all of the file was TOML, so that what seems to be missing may stand on a broken line.
+    pub(super) fn syntax(&self) -> Syntax {
+        self.syntax
+    }
+
+    /// Whether nothing stands in the file but comments.
+    pub fn is_empty(&self) -> bool {
+        self.root.0.is_empty() && !self.is_broken
+    }
+
+    /// Whether not all of the file was sound, so that what seems to be missing may stand on a broken line.
     pub fn is_broken(&self) -> bool {
         self.is_broken
     }
@@ -92,7 +118,7 @@ fn parse_around_broken_lines(text: &str) -> (Entries, BTreeMap<usize, String>) {
 }
 
 /// The keys of a table in the order of the file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Entries(Vec<Entry>);
 
 /// A key with its line, which is also that of its value, and the value.
@@ -103,7 +129,7 @@ pub(super) struct Entry {
     pub(super) value: Value,
 }
 
-/// A value of TOML.
+/// A value of a settings file.
 #[derive(Debug)]
 pub(super) enum Value {
     Text(String),
@@ -133,6 +159,10 @@ impl Entries {
 
     pub(super) fn get(&self, name: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.name == name)
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.0.push(entry);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::document::{Entries, Entry, Value};
+use super::document::{Entries, Entry, Syntax, Value};
 use super::environment::{self, Environment};
 use super::values::{self, Raw};
 use super::{Document, Located, Mistakes, Place, Scalar};
@@ -190,7 +190,16 @@ impl<'a> Table<'a> {
             None => Some(self.below(place, None, overrides)),
             Some(Value::Table(entries)) => Some(self.below(place, Some(entries), overrides)),
             Some(other) => {
-                self.mistakes.add(&place, format_args!("{other} is not a table; write [{key}] and its keys below it"));
+                match self.document.syntax() {
+                    Syntax::Toml => {
+                        let what = format_args!("{other} is not a table; write [{key}] and its keys below it");
+                        self.mistakes.add(&place, what);
+                    }
+                    Syntax::Yaml => {
+                        let what = format_args!("{other} is not a table; write its keys below it, indented");
+                        self.mistakes.add(&place, what);
+                    }
+                }
                 None
             }
         }
@@ -240,9 +249,14 @@ impl<'a> Table<'a> {
 
     /// Reports the key `old`, which is called `new` now.
     pub fn renamed(&mut self, old: &str, new: &str) {
-        if self.entry(old).is_some() {
-            self.mistakes.add(&self.place_of(old), format_args!("this key is called {new} now; write {new} instead"));
-            self.reported.insert(old.to_owned());
+        self.refuse(old, format_args!("this key is called {new} now; write {new} instead"));
+    }
+
+    /// Reports `key`, which people may know from elsewhere and which is not honoured here; `what` says what to do instead.
+    pub fn refuse(&mut self, key: &str, what: impl Display) {
+        if self.entry(key).is_some() {
+            self.mistakes.add(&self.place_of(key), what);
+            self.reported.insert(key.to_owned());
         }
     }
 

@@ -32,7 +32,8 @@ struct Base {
 
 /// Every host that somebody configured.
 pub(super) async fn targets(State(app): State<App>, headers: HeaderMap) -> Response {
-    let Some(base) = base(app.external_url.as_ref(), &headers) else {
+    let scheme = app.gate.config().scheme();
+    let Some(base) = base(app.external_url.as_ref(), scheme, &headers) else {
         let explanation = "The request has no Host, and web.external_url is not set.\n";
         return (StatusCode::BAD_REQUEST, explanation).into_response();
     };
@@ -53,7 +54,7 @@ fn target(base: &Base, host: &str) -> TargetGroup {
 }
 
 /// What the settings say; else whom the request asked.
-fn base(external_url: Option<&Uri>, headers: &HeaderMap) -> Option<Base> {
+fn base(external_url: Option<&Uri>, scheme: &str, headers: &HeaderMap) -> Option<Base> {
     match external_url {
         Some(url) => Some(Base {
             scheme: url.scheme_str()?.to_owned(),
@@ -61,7 +62,7 @@ fn base(external_url: Option<&Uri>, headers: &HeaderMap) -> Option<Base> {
             path: url.path().trim_end_matches('/').to_owned(),
         }),
         None => Some(Base {
-            scheme: "http".to_owned(),
+            scheme: scheme.to_owned(),
             address: headers.get(HOST)?.to_str().ok()?.to_owned(),
             path: String::new(),
         }),
@@ -77,14 +78,14 @@ mod tests {
     #[test]
     fn where_a_host_is_scraped() {
         let mut headers = HeaderMap::new();
-        assert_eq!(base(None, &headers), None);
+        assert_eq!(base(None, "http", &headers), None);
         headers.insert(HOST, HeaderValue::from_static("127.0.0.1:10120"));
-        let asked = target(&base(None, &headers).unwrap(), "web1");
+        let asked = target(&base(None, "http", &headers).unwrap(), "web1");
         assert_eq!(asked.targets, ["127.0.0.1:10120"]);
         assert_eq!(asked.labels["__metrics_path__"], "/metrics/host/web1");
         assert_eq!((&*asked.labels["__scheme__"], &*asked.labels["instance"]), ("http", "web1"));
         let url: Uri = "https://monitor.example.net/hostwatch/".parse().unwrap();
-        let set = target(&base(Some(&url), &headers).unwrap(), "web1");
+        let set = target(&base(Some(&url), "http", &headers).unwrap(), "web1");
         assert_eq!(set.targets, ["monitor.example.net"]);
         assert_eq!(set.labels["__metrics_path__"], "/hostwatch/metrics/host/web1");
         assert_eq!(set.labels["__scheme__"], "https");

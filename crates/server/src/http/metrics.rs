@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::debug;
 
-use super::{App, STALL_TIMEOUT};
+use super::App;
+use super::connection::STALL_TIMEOUT;
 use crate::fleet::State as HostState;
 use crate::page::Page;
 

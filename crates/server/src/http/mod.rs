@@ -1,7 +1,9 @@
 //! The server's HTTP side: listeners, limits, and the routes behind them.
 
+mod access;
 mod alerts;
 mod api;
+mod connection;
 mod discovery;
 mod metrics;
 mod overview;
@@ -17,29 +19,22 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use hostwatch_bus::LinkState;
 use hostwatch_daemon::{Pulse, Shutdown};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use connection::End;
+
 use crate::outbox::Outbox;
 use crate::page::Page;
+use crate::web::Gate;
 
 /// Connections at once; a further one waits until another ends.
 const MAX_CONNECTIONS: usize = 512;
 /// Pages that are made at once; a further request for one is turned away.
 const MAX_PAGES: usize = 4;
-/// The longest request head.
-const MAX_HEAD_BYTES: usize = 16 << 10;
-const MAX_HEADERS: usize = 64;
-/// How long a request head may take to come, or a connection be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a reader may take no byte.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request in progress has at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -50,14 +45,22 @@ pub(crate) struct App {
     external_url: Option<Uri>,
     link: watch::Receiver<LinkState>,
     outbox: Outbox,
+    gate: Arc<Gate>,
     pages: Arc<Semaphore>,
 }
 
 impl App {
-    /// Over a page, the address by which others reach it, the state of the link to Redis, and what waits for it.
+    /// Over a page, the address by which others reach it, the state of the link to Redis, what waits for it, and what
+    /// stands before every request.
     #[must_use]
-    pub(crate) fn new(page: Page, external_url: Option<Uri>, link: watch::Receiver<LinkState>, outbox: Outbox) -> Self {
-        Self { page, external_url, link, outbox, pages: Arc::new(Semaphore::new(MAX_PAGES)) }
+    pub(crate) fn new(
+        page: Page,
+        external_url: Option<Uri>,
+        link: watch::Receiver<LinkState>,
+        outbox: Outbox,
+        gate: Arc<Gate>,
+    ) -> Self {
+        Self { page, external_url, link, outbox, gate, pages: Arc::new(Semaphore::new(MAX_PAGES)) }
     }
 
     /// Makes a page of the whole fleet on a thread of its own, unless too many are being made.
@@ -88,6 +91,7 @@ pub(crate) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
 
 /// Serves one listener until shutdown, then lets requests in progress end.
 pub(crate) async fn serve(listener: TcpListener, app: App, pulse: Pulse, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (gate, handshakes_failed) = (Arc::clone(&app.gate), app.page.metrics.handshakes_failed.clone());
     let router = routes::router(app);
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tracker = TaskTracker::new();
@@ -100,11 +104,20 @@ pub(crate) async fn serve(listener: TcpListener, app: App, pulse: Pulse, shutdow
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, peer, permit)) => {
                 let service = TowerToHyperService::new(router.clone());
-                let shutdown = shutdown.clone();
+                let (tls, shutdown) = (gate.config().tls.clone(), shutdown.clone());
+                let handshakes_failed = handshakes_failed.clone();
                 tracker.spawn(async move {
-                    serve_connection(stream, service, shutdown).await;
+                    match connection::serve(stream, tls, service, shutdown).await {
+                        Ok(()) => {}
+                        Err(End::Early(error)) => debug!(%peer, %error, "a connection ended early"),
+                        Err(End::Plain) => debug!(%peer, "a request came without encryption"),
+                        Err(End::InHandshake(error)) => {
+                            handshakes_failed.inc();
+                            debug!(%peer, %error, "a connection was not encrypted");
+                        }
+                    }
                     drop(permit);
                 });
             }
@@ -125,33 +138,10 @@ pub(crate) async fn serve(listener: TcpListener, app: App, pulse: Pulse, shutdow
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
-}
-
-async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::Router>, shutdown: Shutdown) {
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(STALL_TIMEOUT));
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service)
-    );
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        debug!(%error, "a connection ended early");
-    }
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 #[cfg(test)]
@@ -164,6 +154,7 @@ mod tests {
     use crate::directory::Directory;
     use crate::fleet::Identity;
     use crate::metrics::Metrics;
+    use crate::web::WebConfig;
 
     #[tokio::test]
     async fn too_many_pages_at_once_are_turned_away_and_counted() {
@@ -178,7 +169,8 @@ mod tests {
         let outbox = Outbox::new(Names::new("hostwatch").unwrap(), identity, metrics.clone());
         let waiting = LinkState::Waiting { since: std::time::Instant::now(), attempts: 0, reason: String::new() };
         let (_link, link) = watch::channel(waiting);
-        let app = App::new(page, None, link, outbox);
+        let gate = Gate::new(WebConfig::default(), metrics.logins_refused.clone());
+        let app = App::new(page, None, link, outbox, gate);
         let ask = || metrics::metrics(State(app.clone()), HeaderMap::new());
         let held = Arc::clone(&app.pages).acquire_many_owned(MAX_PAGES as u32).await.unwrap();
         assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -1,12 +1,15 @@
 //! Which path is what.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use hostwatch_bus::LinkState;
 
-use super::{App, alerts, api, discovery, metrics, overview};
+use super::{App, access, alerts, api, discovery, metrics, overview};
 
 /// Every path of the server.
 pub(super) fn router(app: App) -> Router {
@@ -22,6 +25,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/rules", get(alerts::rules))
         .route("/api/v1/events", get(alerts::events))
+        .layer(from_fn_with_state(Arc::clone(&app.gate), access::check))
         .with_state(app)
 }
 

@@ -83,7 +83,7 @@ fn is_sound(page: &Page, point: &str) -> Result<()> {
 
 #[test]
 fn a_mount_that_hangs_is_named_and_everything_else_goes_on() -> Result<()> {
-    let mut mount = Mount::new()?;
+    let mount = Mount::new()?;
     let point = mount.path()?.to_owned();
     let redis = Redis::start()?;
     let files = [("hosts.toml", ANY_HOST), ("templates.toml", TEMPLATES), ("services/linux.toml", SERVICES)];

@@ -11,6 +11,8 @@ mod attacks;
 #[cfg(test)]
 mod authority;
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod client_cli;
 #[cfg(test)]
 mod config_files;

@@ -100,6 +100,21 @@ fn a_stop_is_quick_a_kill_restarts_and_a_mistake_does_not() -> Result<()> {
     Ok(())
 }
 
+/// A service whose alert always fires, and one that cannot work.
+const EXTRA: &str = r#"
+[services.always]
+plugin = "load"
+interval = "1s"
+[[services.always.triggers]]
+alert = "Always"
+expr = "node_load1 >= 0"
+annotations.summary = "always"
+[services.broken]
+plugin = "exec"
+interval = "1s"
+parameters.command = "none"
+"#;
+
 #[test]
 fn the_journal_has_priorities_and_fields() -> Result<()> {
     let machine = Machine::with_packages()?;
@@ -115,6 +130,16 @@ fn the_journal_has_priorities_and_fields() -> Result<()> {
     }
     let named = machine.run(&format!("journalctl --output cat HOSTWATCH_HOST={HOST}"))?;
     ensure!(named.contains("a new host joined"), "{named}");
+
+    machine.run("systemctl start redis-server")?;
+    machine.0.write("/etc/hostwatch/services/extra.toml", EXTRA)?;
+    machine.run(r#"sed -i '/^\[allow.exec\]/a none = ["/nonexistent"]' /etc/hostwatch/client.toml"#)?;
+    machine.run("sed -i 's/\"linux-cpu\"/\"linux-cpu\", \"always\", \"broken\"/' /etc/hostwatch/templates.toml")?;
+    machine.run("systemctl reload hostwatch-server && systemctl restart hostwatch-client")?;
+    for (field, text) in [("ALERT=Always", "an alert fires"), ("PLUGIN=exec", "fails"), ("SERVICE=broken", "fails")] {
+        let command = format!("journalctl --output cat --priority warning HOSTWATCH_{field} | grep '{text}'");
+        machine.eventually(field, &command)?;
+    }
     Ok(())
 }
 

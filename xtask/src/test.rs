@@ -20,7 +20,16 @@ struct Tally {
 const SLOW: [&str; 4] = ["prometheus", "packages::", "images::", "systemd"];
 
 /// What the tests need that `--quick` leaves in.
-const QUICK_PROGRAMS: [&str; 7] = ["bindfs", "curl", "ip", "openssl", "redis-benchmark", "redis-cli", "redis-server"];
+const QUICK_PROGRAMS: [&str; 8] = [
+    "/usr/lib/nagios/plugins/check_disk",
+    "bindfs",
+    "curl",
+    "ip",
+    "openssl",
+    "redis-benchmark",
+    "redis-cli",
+    "redis-server",
+];
 
 /// Runs the system tests of `module` so many times, and prints how long each run took.
 ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_daemon::OncePerMinute;
-use hostwatch_plugins::{PLUGINS, Roots};
+use hostwatch_plugins::{Access, PLUGINS};
 use hostwatch_wire::{
     Ack, Applied, ClaimedValue, Epoch, Facts, Goodbye, Hello, HostBody, HostConfig, HostId, Refusal, Resend,
     ServerBody, ServerId, ServerMessage, WantLayout, Welcome,
@@ -41,8 +41,8 @@ pub(crate) struct Parts {
     pub(crate) host: HostId,
     /// What the host claims of itself.
     pub(crate) labels: BTreeMap<String, String>,
-    /// Where the host is seen.
-    pub(crate) roots: Roots,
+    /// What of the host plugins may touch.
+    pub(crate) access: Access,
     /// Its time line.
     pub(crate) clock: Clock,
     /// The ring, with what an earlier process has left, under this life's epoch.
@@ -91,17 +91,17 @@ impl Agent {
     /// An agent without a configuration.
     #[must_use]
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { host, labels, roots, clock, ring, pool, outbox, config_file, read_config_again } = parts;
+        let Parts { host, labels, access, clock, ring, pool, outbox, config_file, read_config_again } = parts;
         let epoch = ring.current();
         Self {
             epoch,
             labels,
-            facts: hostwatch_plugins::facts(&roots),
+            facts: hostwatch_plugins::facts(&access.roots),
             clock,
             session: Session::new(epoch, StdRng::seed_from_u64(rand::random())),
             ring,
             reporter: Reporter::new(host.clone(), epoch),
-            runner: Runner::new(&host, PLUGINS, roots, pool),
+            runner: Runner::new(&host, PLUGINS, access, pool),
             replies: Replies::default(),
             outbox,
             config: None,

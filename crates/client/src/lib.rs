@@ -120,7 +120,7 @@ pub async fn run(
     let mut agent = Agent::new(Parts {
         host: settings.host.clone(),
         labels: settings.labels.clone(),
-        roots: settings.roots.clone(),
+        access: settings.access.clone(),
         clock,
         ring,
         pool: Pool::new(clock, finished_sender),

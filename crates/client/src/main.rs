@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     if arguments.check {
         ExitCode::SUCCESS
     } else if arguments.once {
-        answer(once(&settings.roots, &arguments.plugin, &mut std::io::stdout().lock()))
+        answer(once(&settings.access, &arguments.plugin, &mut std::io::stdout().lock()))
     } else {
         answer(serve(settings, read))
     }

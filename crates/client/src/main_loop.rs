@@ -136,7 +136,8 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
             ("state_directory", new.state_directory != old.state_directory),
             ("status_file", new.status_file != old.status_file),
             ("[redis]", new.redis != old.redis),
-            ("[paths]", new.roots != old.roots),
+            ("[paths]", new.access.roots != old.access.roots),
+            ("[allow]", new.access.allowed != old.access.allowed),
         ];
         for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{key} has changed, which takes effect with the next start");

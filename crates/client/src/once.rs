@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hostwatch_plugins::{Descriptor, PLUGINS, Roots, Samples};
+use hostwatch_plugins::{Access, Descriptor, PLUGINS, Samples};
 use hostwatch_wire::Parameters;
+
+/// Whoever asks waits no longer for one plugin.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the plugins called `names` once, or every one that is on by default, and writes what they measured to `page`.
 ///
 /// # Errors
 /// An unknown plugin, before anything runs; or what failed, after the others have been written.
-pub fn once(roots: &Roots, names: &[String], page: &mut impl Write) -> anyhow::Result<()> {
+pub fn once(access: &Access, names: &[String], page: &mut impl Write) -> anyhow::Result<()> {
     let chosen = if names.is_empty() {
         PLUGINS.iter().filter(|plugin| plugin.on_by_default).collect()
     } else {
@@ -21,7 +25,7 @@ pub fn once(roots: &Roots, names: &[String], page: &mut impl Write) -> anyhow::R
     let mut done = BTreeSet::new();
     // A family stands once on a page, however often its plugin was named.
     for descriptor in chosen.into_iter().filter(|descriptor| done.insert(descriptor.name)) {
-        match measure(descriptor, roots) {
+        match measure(descriptor, access) {
             Ok(text) => page.write_all(&text).context("cannot write the page")?,
             Err(error) => failures.push(format!("plugin {}: {error:#}", descriptor.name)),
         }
@@ -36,8 +40,8 @@ fn find(name: &str) -> anyhow::Result<&'static Descriptor> {
     })
 }
 
-fn measure(descriptor: &Descriptor, roots: &Roots) -> anyhow::Result<Vec<u8>> {
-    let mut plugin = descriptor.build(roots, &Parameters::new())?;
+fn measure(descriptor: &Descriptor, access: &Access) -> anyhow::Result<Vec<u8>> {
+    let mut plugin = descriptor.build(access, &Parameters::new(), TIMEOUT)?;
     let mut samples = Samples::new();
     samples.begin();
     plugin.collect(&mut samples)?;
@@ -49,12 +53,14 @@ fn measure(descriptor: &Descriptor, roots: &Roots) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use hostwatch_plugins::Roots;
+
     use super::*;
 
     #[test]
     fn an_unknown_plugin_is_named_with_those_that_exist() {
         let mut page = Vec::new();
-        let error = once(&Roots::default(), &["nonsense".to_owned()], &mut page).unwrap_err().to_string();
+        let error = once(&Access::default(), &["nonsense".to_owned()], &mut page).unwrap_err().to_string();
         assert!(error.contains("nonsense") && error.contains("load"), "{error}");
     }
 
@@ -64,7 +70,7 @@ mod tests {
         std::fs::write(directory.path().join("loadavg"), "0.50 1.00 2.00 1/100 4242\n").unwrap();
         let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
         let mut page = Vec::new();
-        let error = once(&roots, &[], &mut page).unwrap_err().to_string();
+        let error = once(&roots.into(), &[], &mut page).unwrap_err().to_string();
         let page = String::from_utf8(page).unwrap();
         assert!(page.contains("\nnode_load1 0.5\n"), "{page}");
         assert!(error.contains("plugin cpu") && !error.contains("plugin load"), "{error}");

@@ -160,10 +160,10 @@ pub(crate) fn encode(host: HostId, epoch: Epoch, body: HostBody<'_>, buffer: &mu
 fn service_report<'a>(result: &'a Measured, buffer: &'a mut Vec<u8>) -> ServiceReport<'a> {
     let (service, duration_us) = (result.service.as_str(), millis(result.took * 1_000));
     match &result.outcome {
-        Outcome::Values(layout, values) => ServiceReport {
+        Outcome::Values { layout, values, message } => ServiceReport {
             service,
             status: Status::Ok,
-            message: None,
+            message: message.as_deref(),
             duration_us,
             layout: layout.as_ref().map(|layout| layout.id),
             values: Values::encode(values, buffer),
@@ -184,7 +184,9 @@ fn refuse_what_never_fits(result: &mut Measured) {
 
 fn size_of_result(result: &Measured) -> usize {
     let content = match &result.outcome {
-        Outcome::Values(_, values) => size_of_val(values.as_slice()),
+        Outcome::Values { values, message, .. } => {
+            size_of_val(values.as_slice()) + message.as_ref().map_or(0, String::len)
+        }
         Outcome::Trouble(_, message) => message.len().min(hostwatch_wire::MAX_SERVICE_MESSAGE_BYTES),
     };
     RESULT_OVERHEAD + result.service.as_str().len() + content
@@ -192,7 +194,7 @@ fn size_of_result(result: &Measured) -> usize {
 
 fn layout_of(result: &Measured) -> Option<&SharedLayout> {
     match &result.outcome {
-        Outcome::Values(layout, _) => layout.as_ref(),
+        Outcome::Values { layout, .. } => layout.as_ref(),
         Outcome::Trouble(..) => None,
     }
 }

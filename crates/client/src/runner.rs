@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hostwatch_plugins::{Descriptor, Roots, Samples};
+use hostwatch_plugins::{Access, Descriptor, Samples};
 use hostwatch_wire::{HostConfig, HostId, MAX_SERVICES, Refusal, Revision, ServiceConfig, ServiceName, Status};
 
 use crate::clock::Moment;
@@ -24,7 +24,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The services in force and the runs under way.
 pub(crate) struct Runner {
     catalog: &'static [Descriptor],
-    roots: Roots,
+    access: Access,
     pool: Pool,
     schedule: Schedule,
     ticks: Ticks,
@@ -38,6 +38,8 @@ struct Service {
     descriptor: &'static Descriptor,
     timeout: Duration,
     state: State,
+    /// Whether its newest result was trouble, which is said once.
+    is_in_trouble: bool,
     /// The layout of its newest result: kept here because the instance may be away on a run when it is asked for.
     layout: Option<SharedLayout>,
 }
@@ -61,10 +63,10 @@ struct Run {
 impl Runner {
     /// A runner without services, for those plugins that `catalog` lists.
     #[must_use]
-    pub(crate) fn new(host: &HostId, catalog: &'static [Descriptor], roots: Roots, pool: Pool) -> Self {
+    pub(crate) fn new(host: &HostId, catalog: &'static [Descriptor], access: Access, pool: Pool) -> Self {
         Self {
             catalog,
-            roots,
+            access,
             pool,
             schedule: Schedule::new(host),
             ticks: Ticks::default(),
@@ -142,9 +144,12 @@ impl Runner {
             (Ok(()), Some(instance)) => service.outcome(&instance.samples),
             (result, _) => Outcome::Trouble(Status::Failed, result.clone().err().unwrap_or_default()),
         };
+        if !overran {
+            service.note(&finished.service, &outcome);
+        }
         service.state = match finished.instance {
             Some(instance) => State::Idle(instance),
-            None => State::made(build(service.descriptor, &self.roots, &service.config)),
+            None => State::made(build(service.descriptor, &self.access, &service.config, service.timeout)),
         };
         if overran {
             tracing::info!(
@@ -180,6 +185,7 @@ impl Runner {
                 None => format!("did not end within {:?}", service.timeout),
             };
             let outcome = Outcome::Trouble(Status::TimedOut, message);
+            service.note(name, &outcome);
             self.ticks.add(tick, stamp, Measured { service: name.clone(), took, outcome }, now);
         }
     }
@@ -194,7 +200,7 @@ impl Runner {
         for name in due {
             let Some(service) = self.services.get_mut(&name) else { continue };
             if let State::Lost(_) = service.state {
-                service.state = State::made(build(service.descriptor, &self.roots, &service.config));
+                service.state = State::made(build(service.descriptor, &self.access, &service.config, service.timeout));
             }
             match &service.state {
                 State::Idle(_) => begun.push(name),
@@ -249,8 +255,15 @@ impl Runner {
             let version = env!("CARGO_PKG_VERSION");
             format!("unknown plugin {:?}; this client ({version}) has {}", config.plugin, known.join(", "))
         })?;
-        let instance = build(descriptor, &self.roots, config)?;
-        Ok(Service { config: config.clone(), descriptor, timeout, state: State::Idle(instance), layout: None })
+        let instance = build(descriptor, &self.access, config, timeout)?;
+        Ok(Service {
+            config: config.clone(),
+            descriptor,
+            timeout,
+            state: State::Idle(instance),
+            is_in_trouble: false,
+            layout: None,
+        })
     }
 }
 
@@ -267,16 +280,32 @@ impl Service {
         }
     }
 
+    /// Says when trouble begins and when it ends.
+    fn note(&mut self, name: &ServiceName, outcome: &Outcome) {
+        let (service, plugin) = (name.as_str(), self.descriptor.name);
+        match outcome {
+            Outcome::Trouble(_, why) if !self.is_in_trouble => {
+                tracing::warn!(service, plugin, "service {service} ({plugin}) fails: {why}");
+            }
+            Outcome::Values { .. } if self.is_in_trouble => {
+                tracing::info!(service, plugin, "service {service} ({plugin}) works again");
+            }
+            Outcome::Trouble(..) | Outcome::Values { .. } => {}
+        }
+        self.is_in_trouble = matches!(outcome, Outcome::Trouble(..));
+    }
+
     /// The result of a run that measured.
     fn outcome(&mut self, samples: &Samples) -> Outcome {
+        let message = samples.message().map(str::to_owned);
         if samples.values().is_empty() {
-            return Outcome::Values(None, Vec::new());
+            return Outcome::Values { layout: None, values: Vec::new(), message };
         }
         let id = samples.layout_id();
         if self.layout.as_ref().is_none_or(|layout| layout.id != id) {
             self.layout = Some(SharedLayout { id, encoded: samples.encoded().clone().into() });
         }
-        Outcome::Values(self.layout.clone(), samples.values().to_vec())
+        Outcome::Values { layout: self.layout.clone(), values: samples.values().to_vec(), message }
     }
 }
 
@@ -286,8 +315,13 @@ impl State {
     }
 }
 
-fn build(descriptor: &Descriptor, roots: &Roots, config: &ServiceConfig) -> Result<Instance, String> {
-    let plugin = descriptor.build(roots, &config.parameters).map_err(|error| error.to_string())?;
+fn build(
+    descriptor: &Descriptor,
+    access: &Access,
+    config: &ServiceConfig,
+    timeout: Duration,
+) -> Result<Instance, String> {
+    let plugin = descriptor.build(access, &config.parameters, timeout).map_err(|error| error.to_string())?;
     Ok(Instance { plugin, samples: Samples::new() })
 }
 

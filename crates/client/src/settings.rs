@@ -1,5 +1,7 @@
 //! The client's settings: `client.toml` and the environment, checked as a whole. Every mistake is reported in one run.
 
+mod allowed;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,10 +10,12 @@ use std::time::Duration;
 use hostwatch_bus::Address;
 use hostwatch_daemon::Secret;
 use hostwatch_daemon::settings::{Document, Environment, MistakeList, Mistakes, SecretSource, Table, TlsFiles, TlsPem};
-use hostwatch_plugins::Roots;
+use hostwatch_plugins::{Access, Roots};
 use hostwatch_wire::{HostId, MAX_CLAIMED_LABELS, Names, is_label_name, is_reserved_label};
 
 use crate::ring::Limits;
+
+use allowed::allowed;
 
 /// Where the package puts the file.
 pub const DEFAULT_FILE: &str = "/etc/hostwatch/client.toml";
@@ -38,8 +42,8 @@ pub struct Settings {
     pub status_file: PathBuf,
     /// How Redis is reached.
     pub redis: RedisSettings,
-    /// Where the host is seen.
-    pub roots: Roots,
+    /// What of the host plugins may touch.
+    pub access: Access,
     /// What the ring holds.
     pub buffer: Limits,
 }
@@ -132,9 +136,11 @@ fn check(file: &Path, text: &str, surroundings: &Surroundings, mistakes: &Mistak
     let status_file = status_file(&mut root, surroundings);
     let redis = root.table("redis").map(redis);
     let roots = root.table("paths").map(roots);
+    let allowed = root.table("allow").map(allowed);
     let buffer = root.table("buffer").map(buffer);
     root.finish();
-    Some(Settings { host: host?, labels, state_directory, status_file, redis: redis??, roots: roots?, buffer: buffer? })
+    let access = Access { roots: roots?, allowed: allowed? };
+    Some(Settings { host: host?, labels, state_directory, status_file, redis: redis??, access, buffer: buffer? })
 }
 
 /// The status file alone, for whoever asks about a client that runs: whether its settings have got a mistake since then

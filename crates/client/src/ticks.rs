@@ -25,8 +25,8 @@ pub(crate) struct Measured {
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// Values, and what they mean; no layout when there are none.
-    Values(Option<SharedLayout>, Vec<f64>),
+    /// Values, and what they mean: no layout when there are none. A message may say more.
+    Values { layout: Option<SharedLayout>, values: Vec<f64>, message: Option<String> },
     /// Why there are none, with a status that is not ok.
     Trouble(Status, String),
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn measured(service: &str) -> Measured {
-        let outcome = Outcome::Values(None, vec![]);
+        let outcome = Outcome::Values { layout: None, values: vec![], message: None };
         Measured { service: service.parse().unwrap(), took: Duration::ZERO, outcome }
     }
 

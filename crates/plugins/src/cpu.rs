@@ -135,6 +135,7 @@ fn parse(content: &[u8], processors: &mut Vec<Processor>) -> Result<(), Malforme
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -151,7 +152,7 @@ mod tests {
         fn new(parameters: &hostwatch_wire::Parameters) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
-            let plugin = DESCRIPTOR.build(&roots, parameters).unwrap();
+            let plugin = DESCRIPTOR.build(&roots.clone().into(), parameters, Duration::MAX).unwrap();
             Self { directory, plugin, samples: Samples::new() }
         }
 

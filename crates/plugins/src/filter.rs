@@ -58,7 +58,7 @@ mod tests {
     fn filter(parameters: &[(&str, &str)]) -> Result<Filter, String> {
         let text = |(name, value): &(&str, &str)| ((*name).to_owned(), Parameter::Text((*value).to_owned()));
         let parameters: Parameters = parameters.iter().map(text).collect();
-        let mut options = Options::new(&parameters);
+        let mut options = Options::plain(&parameters);
         let filter = Filter::new(&mut options, ["include", "exclude"], "^loop");
         options.finish().map(|()| filter).map_err(|error| error.to_string())
     }

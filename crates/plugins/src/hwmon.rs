@@ -125,7 +125,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let chip = root.path().join("class/hwmon/hwmon0");
         let roots = Roots { sysfs: root.path().to_owned(), ..Roots::default() };
-        let mut plugin = DESCRIPTOR.build(&roots, &Default::default()).unwrap();
+        let mut plugin = DESCRIPTOR.build(&roots.into(), &Default::default(), std::time::Duration::MAX).unwrap();
         let mut samples = Samples::new();
         let mut collect = || {
             samples.begin();

@@ -101,6 +101,7 @@ impl<'a> Figure<'a> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use hostwatch_wire::Parameters;
     use proptest::prelude::*;
@@ -130,7 +131,7 @@ mod tests {
     fn a_line_that_comes_later_is_reported_from_then_on() {
         let directory = tempfile::tempdir().unwrap();
         let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
-        let mut plugin = DESCRIPTOR.build(&roots, &Parameters::new()).unwrap();
+        let mut plugin = DESCRIPTOR.build(&roots.clone().into(), &Parameters::new(), Duration::MAX).unwrap();
         let mut samples = Samples::new();
         let mut collect = |content: &str| {
             fs::write(directory.path().join("meminfo"), content).unwrap();

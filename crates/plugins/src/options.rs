@@ -1,13 +1,18 @@
 //! A plugin's parameters with their types. Every mistake in them is noted, and all are reported together.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use hostwatch_wire::{Parameter, Parameters};
+
+use crate::Allowed;
 
 /// What a service tells its plugin. Each getter also marks its parameter as known.
 #[derive(Debug)]
 pub struct Options<'a> {
     parameters: &'a Parameters,
+    allowed: &'a Allowed,
+    timeout: Duration,
     known: Vec<&'static str>,
     mistakes: Vec<String>,
 }
@@ -17,9 +22,50 @@ pub struct Options<'a> {
 #[error("{}", .0.join("; "))]
 pub struct BuildError(pub Vec<String>);
 
+impl BuildError {
+    /// For a plugin that cannot be made because of a mistake that its options have noted.
+    pub(crate) fn noted() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<'a> Options<'a> {
-    pub(crate) fn new(parameters: &'a Parameters) -> Self {
-        Self { parameters, known: Vec::new(), mistakes: Vec::new() }
+    /// With nothing allowed and no hurry.
+    #[cfg(test)]
+    pub(crate) fn plain(parameters: &'a Parameters) -> Self {
+        static NOTHING: Allowed = Allowed { exec: std::collections::BTreeMap::new() };
+        Self::new(parameters, &NOTHING, Duration::MAX)
+    }
+
+    pub(crate) fn new(parameters: &'a Parameters, allowed: &'a Allowed, timeout: Duration) -> Self {
+        Self { parameters, allowed, timeout, known: Vec::new(), mistakes: Vec::new() }
+    }
+
+    /// How long one collection may take before it is given up.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A command that the host's owner allowed, by its name.
+    pub fn allowed_command(&mut self, name: &'static str) -> Option<(&'a str, &'a [String])> {
+        let wanted = self.text(name);
+        let exec = &self.allowed.exec;
+        let found = wanted.and_then(|wanted| exec.get_key_value(wanted));
+        if found.is_none() && (wanted.is_some() || !self.parameters.contains_key(name)) {
+            let names = exec.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let names = if names.is_empty() { "nothing" } else { &names };
+            match wanted {
+                Some(wanted) => {
+                    let what = format_args!("{wanted:?} is not allowed on this host, whose [allow.exec] has {names}");
+                    self.mistake(name, what);
+                }
+                None => {
+                    self.mistake(name, format_args!("missing; name one of the host's [allow.exec], which has {names}"))
+                }
+            }
+        }
+        found.map(|(name, command)| (name.as_str(), command.as_slice()))
     }
 
     /// `true` or `false`.
@@ -120,7 +166,7 @@ mod tests {
     #[test]
     fn right_parameters() {
         let parameters = parameters();
-        let mut options = Options::new(&parameters);
+        let mut options = Options::plain(&parameters);
         assert_eq!(options.boolean("flag"), Some(true));
         assert_eq!(options.integer("count", 1..=3), Some(3));
         assert_eq!(options.float("ratio", 0.0..=1.0), Some(0.5));
@@ -133,14 +179,14 @@ mod tests {
     #[test]
     fn a_whole_number_is_a_number() {
         let parameters = Parameters::from([("ratio".to_owned(), Parameter::Integer(1))]);
-        let mut options = Options::new(&parameters);
+        let mut options = Options::plain(&parameters);
         assert_eq!(options.float("ratio", 0.0..=1.0), Some(1.0));
     }
 
     #[test]
     fn every_mistake_is_named_at_once() {
         let parameters = parameters();
-        let mut options = Options::new(&parameters);
+        let mut options = Options::plain(&parameters);
         assert_eq!(options.boolean("word"), None);
         assert_eq!(options.integer("count", 4..=5), None);
         assert_eq!(options.text("flag"), None);
@@ -161,7 +207,7 @@ mod tests {
     #[test]
     fn nan_is_in_no_range() {
         let parameters = Parameters::from([("ratio".to_owned(), Parameter::Float(f64::NAN))]);
-        let mut options = Options::new(&parameters);
+        let mut options = Options::plain(&parameters);
         assert_eq!(options.float("ratio", f64::MIN..=f64::MAX), None);
     }
 }

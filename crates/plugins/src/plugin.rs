@@ -1,13 +1,15 @@
 //! The trait that every plugin implements, and the slice that lists them all.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, hwmon, interrupts,
+    Samples, arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem, hwmon, interrupts,
     kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, processes, schedstat,
     selinux, sockstat, softnet, stat, tcpstat, thermal, time, udp_queues, uname, vmstat,
 };
@@ -21,6 +23,7 @@ pub static PLUGINS: &[Descriptor] = &[
     cpufreq::DESCRIPTOR,
     diskstats::DESCRIPTOR,
     entropy::DESCRIPTOR,
+    exec::DESCRIPTOR,
     filefd::DESCRIPTOR,
     filesystem::DESCRIPTOR,
     hwmon::DESCRIPTOR,
@@ -84,17 +87,46 @@ pub struct Descriptor {
 pub type Build = fn(&Roots, &mut Options<'_>) -> Result<Box<dyn Plugin>, BuildError>;
 
 impl Descriptor {
-    /// Makes an instance that measures what is below `roots`. Touches no file: what is missing shows when it runs.
+    /// Makes an instance that measures what it has access to, in at most `timeout` each time. Touches no file: what is
+    /// missing shows when it runs.
     ///
     /// # Errors
     /// Names every parameter that is unknown or wrong.
-    pub fn build(&self, roots: &Roots, parameters: &Parameters) -> Result<Box<dyn Plugin>, BuildError> {
-        let mut options = Options::new(parameters);
-        let plugin = (self.build)(roots, &mut options);
+    pub fn build(
+        &self,
+        access: &Access,
+        parameters: &Parameters,
+        timeout: Duration,
+    ) -> Result<Box<dyn Plugin>, BuildError> {
+        let mut options = Options::new(parameters, &access.allowed, timeout);
+        let plugin = (self.build)(&access.roots, &mut options);
         // The options know every mistake, while the plugin may have given up at its first.
         options.finish()?;
         plugin
     }
+}
+
+/// What of the host plugins may touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Where they read.
+    pub roots: Roots,
+    /// What they may do beyond reading there.
+    pub allowed: Allowed,
+}
+
+impl From<Roots> for Access {
+    /// Access for reading alone.
+    fn from(roots: Roots) -> Self {
+        Self { roots, allowed: Allowed::default() }
+    }
+}
+
+/// What the host's owner lets a server choose among, by the names that the owner gave; nothing unless the owner says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Programs with all their arguments.
+    pub exec: BTreeMap<String, Vec<String>>,
 }
 
 /// Where the host is seen, which inside a container is not at the usual places.
@@ -144,6 +176,14 @@ pub enum CollectError {
         /// What stands there, shortened.
         found: String,
     },
+    /// A command that cannot be run, or that has no end.
+    #[error("{name}: {what}")]
+    Command {
+        /// What the host's owner calls it.
+        name: String,
+        /// What is wrong, for people.
+        what: String,
+    },
     /// A plugin that needs a thread of its own, and the system gives none.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -168,7 +208,7 @@ mod tests {
     #[test]
     fn a_plugin_without_parameters_says_so() {
         let parameters = Parameters::from([("path".to_owned(), hostwatch_wire::Parameter::Boolean(true))]);
-        let error = find("load").unwrap().build(&Roots::default(), &parameters).err().unwrap();
+        let error = find("load").unwrap().build(&Access::default(), &parameters, Duration::MAX).err().unwrap();
         assert_eq!(error.to_string(), "path: unknown parameter; this plugin takes none");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hostwatch_wire::{EncodedLayout, Family, Label, Layout, LayoutId, MetricType, Series, Suffix};
+use hostwatch_wire::{
+    EncodedLayout, Family, Label, Layout, LayoutId, MAX_SERVICE_MESSAGE_BYTES, MetricType, Series, Suffix,
+};
 
 use crate::CollectError;
 
@@ -17,6 +19,7 @@ pub struct Samples {
     encoded: EncodedLayout,
     id: LayoutId,
     values: Vec<f64>,
+    message: String,
     /// How many families this collection has begun.
     families: usize,
     /// How many series it has pushed to the last one of them.
@@ -38,12 +41,22 @@ impl Samples {
         let layout = Layout::default();
         let encoded = EncodedLayout::new(&layout);
         let id = encoded.id();
-        Self { layout: layout.into(), encoded, id, values: Vec::new(), families: 0, series: 0, rebuilt: None }
+        Self {
+            layout: layout.into(),
+            encoded,
+            id,
+            values: Vec::new(),
+            message: String::new(),
+            families: 0,
+            series: 0,
+            rebuilt: None,
+        }
     }
 
     /// Begins a collection and forgets what an unfinished one has left.
     pub fn begin(&mut self) {
         self.values.clear();
+        self.message.clear();
         self.families = 0;
         self.series = 0;
         self.rebuilt = None;
@@ -101,6 +114,18 @@ impl Samples {
     /// A family that begins when its first series is pushed: without any it is not reported.
     pub(crate) fn sparse<'a>(&'a mut self, name: &'a str, kind: MetricType, help: &'a str) -> Sparse<'a> {
         Sparse { samples: self, header: Some((name, kind, help)) }
+    }
+
+    /// Says something to people about this collection, as much of it as a report holds.
+    pub fn say(&mut self, message: &str) {
+        let length = message.floor_char_boundary(MAX_SERVICE_MESSAGE_BYTES);
+        message[..length].clone_into(&mut self.message);
+    }
+
+    /// What was said about this collection.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        (!self.message.is_empty()).then_some(self.message.as_str())
     }
 
     /// Ends a collection. Says whether the layout is another one than after the collection before.

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Roots, Samples, find, write_text};
 use hostwatch_wire::Parameters;
@@ -13,7 +14,7 @@ use hostwatch_wire::Parameters;
 fn every_case_gives_what_is_expected() {
     let update = std::env::var_os("UPDATE_EXPECTED").is_some_and(|value| value == "1");
     let mut wrong = Vec::new();
-    for plugin in PLUGINS {
+    for plugin in PLUGINS.iter().filter(|plugin| plugin.name != "exec") {
         let cases = directories(&cases().join(plugin.name));
         assert!(!cases.is_empty(), "the plugin {} has no cases", plugin.name);
         for case in cases {
@@ -47,7 +48,7 @@ fn result(plugin: &Descriptor, case: &Path) -> String {
 
 fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
     let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
-    let mut plugin = plugin.build(&roots, &Parameters::new()).unwrap();
+    let mut plugin = plugin.build(&roots.clone().into(), &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
     samples.begin();
     plugin.collect(&mut samples)?;

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use hostwatch_plugins::{PLUGINS, Roots, Samples, facts, find};
+use hostwatch_plugins::{Access, PLUGINS, Roots, Samples, facts, find};
 use hostwatch_wire::Parameters;
 
 fn collect(name: &str) -> Samples {
-    let mut plugin = find(name).unwrap().build(&Roots::default(), &Parameters::new()).unwrap();
+    let mut plugin = find(name).unwrap().build(&Access::default(), &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
     samples.begin();
     plugin.collect(&mut samples).unwrap();
@@ -18,7 +18,7 @@ fn collect(name: &str) -> Samples {
 
 #[test]
 fn every_plugin_works_here() {
-    for descriptor in PLUGINS {
+    for descriptor in PLUGINS.iter().filter(|plugin| plugin.name != "exec") {
         let samples = collect(descriptor.name);
         // What this machine does not have is no error, and gives no samples.
         assert_eq!(samples.values().len(), samples.layout().len(), "{}", descriptor.name);
@@ -37,7 +37,7 @@ fn memory_and_processors_are_those_of_the_facts() {
 
 #[test]
 fn a_plugin_that_keeps_its_file_open_sees_the_figures_move() {
-    let mut plugin = find("cpu").unwrap().build(&Roots::default(), &Parameters::new()).unwrap();
+    let mut plugin = find("cpu").unwrap().build(&Access::default(), &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
     let mut seconds = || {
         samples.begin();

@@ -125,6 +125,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 pub fn package_of(program: &str) -> &str {
     match program {
         "redis-benchmark" | "redis-cli" => "redis-tools",
+        "/usr/lib/nagios/plugins/check_disk" => "monitoring-plugins-basic",
         "ip" => "iproute2",
         "dh" => "debhelper",
         "dockerd" | "docker" => "docker.io",

@@ -138,12 +138,12 @@ pub fn is_reserved_label(name: &str) -> bool {
 
 /// Whether a series of a host may not be called `name`.
 pub(crate) fn is_reserved_metric(name: &str) -> bool {
-    /// The client's figures about itself are the only series of ours that come from a host.
-    const OURS_FROM_HOSTS: &str = "hostwatch_client_";
+    /// Of our own series, a host sends the client's figures about itself and the results of its checks.
+    const OURS_FROM_HOSTS: [&str; 2] = ["hostwatch_client_", "hostwatch_check_"];
     name == "up"
         || name.starts_with("ALERTS")
         || name.starts_with("scrape_")
-        || (name.starts_with("hostwatch_") && !name.starts_with(OURS_FROM_HOSTS))
+        || (name.starts_with("hostwatch_") && !OURS_FROM_HOSTS.iter().any(|ours| name.starts_with(ours)))
 }
 
 #[cfg(test)]

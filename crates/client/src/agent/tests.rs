@@ -21,7 +21,7 @@ fn agent(clock: Clock) -> (Agent, mpsc::Receiver<Finished>) {
     let agent = Agent::new(Parts {
         host: "web01".parse().unwrap(),
         labels: BTreeMap::new(),
-        roots: Roots::default(),
+        access: Access::default(),
         clock,
         ring: Ring::new(Epoch(1), limits),
         pool: Pool::new(clock, sender),

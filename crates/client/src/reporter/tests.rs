@@ -22,7 +22,7 @@ fn layout(name: &str, series: usize, bytes_each: usize) -> SharedLayout {
 }
 
 fn measured(service: &str, layout: &SharedLayout, values: usize) -> Measured {
-    let outcome = Outcome::Values(Some(layout.clone()), vec![0.5; values]);
+    let outcome = Outcome::Values { layout: Some(layout.clone()), values: vec![0.5; values], message: None };
     Measured { service: service.parse().unwrap(), took: Duration::from_micros(7), outcome }
 }
 

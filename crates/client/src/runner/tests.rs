@@ -31,7 +31,7 @@ static CATALOG: &[Descriptor] = &[
     descriptor("panic", |_, _| Ok(Box::new(Panic { is_broken: false }))),
 ];
 
-type Build = fn(&Roots, &mut Options<'_>) -> Result<Box<dyn Plugin>, BuildError>;
+type Build = fn(&hostwatch_plugins::Roots, &mut Options<'_>) -> Result<Box<dyn Plugin>, BuildError>;
 
 const fn descriptor(name: &'static str, build: Build) -> Descriptor {
     Descriptor { name, collector: "", about: "", on_by_default: false, build }
@@ -90,7 +90,7 @@ impl Rig {
     fn new(services: &[ServiceConfig]) -> Self {
         let (sender, finished) = mpsc::channel(64);
         let host = "web01".parse().unwrap();
-        let runner = Runner::new(&host, CATALOG, Roots::default(), Pool::new(Clock::start(), sender));
+        let runner = Runner::new(&host, CATALOG, Access::default(), Pool::new(Clock::start(), sender));
         let mut rig = Self { runner, finished, now: Moment::from_millis(1_700_000_000_000) };
         assert!(rig.apply(services).is_empty());
         rig
@@ -122,7 +122,7 @@ impl Rig {
         }
         batches.extend(self.runner.ticks.take_ready(self.now));
         let results = batches.into_iter().flat_map(|batch| batch.results).map(|result| match result.outcome {
-            Outcome::Values(_, values) => (result.service.to_string(), Status::Ok, format!("{values:?}")),
+            Outcome::Values { values, .. } => (result.service.to_string(), Status::Ok, format!("{values:?}")),
             Outcome::Trouble(status, message) => (result.service.to_string(), status, message),
         });
         let mut results: Vec<_> = results.collect();

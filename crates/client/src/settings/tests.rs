@@ -26,7 +26,7 @@ fn nothing_is_enough() {
     assert_eq!(settings.redis.address.to_string(), "redis://127.0.0.1:6379");
     assert_eq!(settings.state_directory, Path::new("/var/lib/hostwatch-client"));
     assert_eq!(settings.status_file, Path::new("/run/hostwatch-client/status.json"));
-    assert_eq!(settings.roots, Roots::default());
+    assert_eq!(settings.access.roots, Roots::default());
     assert_eq!(settings.buffer, Limits { max_age: Duration::from_secs(900), max_size: 16 << 20 });
     assert_eq!(settings.redis.names, Names::new("hostwatch").unwrap());
 }
@@ -51,6 +51,7 @@ fn the_shipped_file_is_valid_and_says_what_holds_without_it() {
         "procfs = ",
         "sysfs = ",
         "rootfs = ",
+        "[allow.exec]",
         "[buffer]",
         "max_age = ",
         "max_size = ",
@@ -85,7 +86,7 @@ fn the_environment_wins() {
     assert_eq!(settings.host.as_str(), "db1");
     assert_eq!(settings.redis.address.to_string(), "redis+unix:///run/redis.sock");
     assert_eq!(settings.redis.password.unwrap().expose(), "hidden");
-    assert_eq!((settings.roots.rootfs, settings.buffer.max_size), ("/host".into(), 4 << 20));
+    assert_eq!((settings.access.roots.rootfs, settings.buffer.max_size), ("/host".into(), 4 << 20));
 }
 
 #[test]

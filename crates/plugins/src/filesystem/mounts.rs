@@ -201,7 +201,7 @@ mod tests {
 
     fn mounts(rootfs: &str) -> Mounts {
         let parameters = Parameters::new();
-        let mut options = Options::new(&parameters);
+        let mut options = Options::plain(&parameters);
         let points = Filter::new(&mut options, ["include", "exclude"], "^/proc($|/)");
         let types = Filter::new(&mut options, ["include", "exclude"], "^(autofs|overlay)$");
         Mounts::new(Path::new(rootfs), points, types)

@@ -133,7 +133,7 @@ fn prometheus_accepts_what_once_prints_on_this_machine() -> Result<()> {
 #[test]
 fn an_unknown_plugin_is_named_with_those_that_exist() -> Result<()> {
     let answer = ask_client(&["--once", "--plugin", "load", "--plugin", "cqu"], &[("HOSTWATCH_HOST", "web")])?;
-    let expected = "hostwatch-client: there is no plugin \"cqu\"; there are arp, bonding, conntrack, cpu, \
+    let expected = "hostwatch-client: there is no plugin \"cqu\"; there are arp, bonding, client, conntrack, cpu, \
                     cpufreq, diskstats, entropy, exec, filefd, filesystem, hwmon, interrupts, kernel_hung, load, mdadm, \
                     memory, netclass, netdev, netstat, os, power_supply, pressure, processes, schedstat, selinux, \
                     sockstat, softnet, stat, tcpstat, thermal, time, udp_queues, uname, vmstat\n";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_daemon::OncePerMinute;
-use hostwatch_plugins::{Access, PLUGINS};
+use hostwatch_plugins::{Access, Delivery, Ledger, PLUGINS};
 use hostwatch_wire::{
     Ack, Applied, ClaimedValue, Epoch, Facts, Goodbye, Hello, HostBody, HostConfig, HostId, Refusal, Resend,
     ServerBody, ServerId, ServerMessage, WantLayout, Welcome,
@@ -23,7 +23,7 @@ use crate::pool::{Finished, Pool};
 use crate::replies::Replies;
 use crate::reporter::{Reporter, encode};
 use crate::ring::{Limits, Ring};
-use crate::runner::Runner;
+use crate::runner::{Budget, Runner};
 use crate::session::Session;
 use crate::status::{RingStatus, Status};
 use crate::ticks::{Batch, Stamp};
@@ -41,8 +41,10 @@ pub(crate) struct Parts {
     pub(crate) host: HostId,
     /// What the host claims of itself.
     pub(crate) labels: BTreeMap<String, String>,
-    /// What of the host plugins may touch.
+    /// What plugins may touch.
     pub(crate) access: Access,
+    /// How many series may be reported.
+    pub(crate) budget: Budget,
     /// Its time line.
     pub(crate) clock: Clock,
     /// The ring, with what an earlier process has left, under this life's epoch.
@@ -63,6 +65,8 @@ pub(crate) struct Agent {
     epoch: Epoch,
     labels: BTreeMap<String, String>,
     facts: Facts,
+    /// Where plugins learn of the client itself.
+    ledger: Arc<Ledger>,
     clock: Clock,
     session: Session,
     ring: Ring,
@@ -91,7 +95,7 @@ impl Agent {
     /// An agent without a configuration.
     #[must_use]
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { host, labels, access, clock, ring, pool, outbox, config_file, read_config_again } = parts;
+        let Parts { host, labels, access, budget, clock, ring, pool, outbox, config_file, read_config_again } = parts;
         let epoch = ring.current();
         Self {
             epoch,
@@ -101,7 +105,8 @@ impl Agent {
             session: Session::new(epoch, StdRng::seed_from_u64(rand::random())),
             ring,
             reporter: Reporter::new(host.clone(), epoch),
-            runner: Runner::new(&host, PLUGINS, access, pool),
+            ledger: Arc::clone(&access.ledger),
+            runner: Runner::new(&host, PLUGINS, access, budget, pool),
             replies: Replies::default(),
             outbox,
             config: None,
@@ -126,8 +131,17 @@ impl Agent {
             .fold(self.heartbeat_due(), Moment::min)
     }
 
-    /// Does what is due.
-    pub(crate) fn advance(&mut self) {
+    /// Does what is due. `inbox_dropped` commands have found no room so far.
+    pub(crate) fn advance(&mut self, inbox_dropped: u64) {
+        self.ledger.deliver(Delivery {
+            ring_reports: self.ring.len(),
+            ring_bytes: self.ring.bytes(),
+            ring_limit_bytes: self.ring.limits().max_size,
+            ring_dropped: self.ring.dropped(),
+            outbox_messages: self.outbox.len(),
+            outbox_dropped: self.outbox.dropped(),
+            inbox_dropped,
+        });
         let now = self.clock.now();
         for batch in self.runner.advance(now, wall_millis()) {
             self.report(batch, now);
@@ -212,6 +226,11 @@ impl Agent {
     /// Puts other limits of the ring in force.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.ring.set_limits(limits, self.clock.now());
+    }
+
+    /// Puts another budget of series in force.
+    pub(crate) fn set_budget(&mut self, budget: Budget) {
+        self.runner.set_budget(budget);
     }
 
     /// Reports what has come of the last tick, and says goodbye. Nothing is measured any more, and nothing waits for a

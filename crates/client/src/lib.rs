@@ -50,6 +50,7 @@ pub use crate::clock::wall_millis;
 pub use crate::once::once;
 pub use crate::pool::MAX_THREADS;
 pub use crate::ring::Limits;
+pub use crate::runner::Budget;
 pub use crate::settings::{DEFAULT_FILE, RedisSettings, Settings, Source, Surroundings, load, status_file_of};
 pub use crate::status::{RingStatus, Status, health};
 
@@ -121,6 +122,7 @@ pub async fn run(
         host: settings.host.clone(),
         labels: settings.labels.clone(),
         access: settings.access.clone(),
+        budget: settings.series,
         clock,
         ring,
         pool: Pool::new(clock, finished_sender),

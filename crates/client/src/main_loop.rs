@@ -63,7 +63,7 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
     pub(crate) async fn run(&mut self, signals: &mut Signals) {
         loop {
             self.pulse.beat();
-            self.agent.advance();
+            self.agent.advance(self.inbox_sender.dropped());
             if self.agent.gives_up_connection() {
                 tracing::warn!("no server answers over this connection to Redis: trying another one");
                 self.redis.reconnect();
@@ -149,6 +149,10 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
         if new.buffer != old.buffer {
             old.buffer = new.buffer;
             self.agent.set_limits(new.buffer);
+        }
+        if new.series != old.series {
+            old.series = new.series;
+            self.agent.set_budget(new.series);
         }
         tracing::info!("the settings were read again");
     }

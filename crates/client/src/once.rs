@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use hostwatch_plugins::{Access, Descriptor, PLUGINS, Samples};
+use hostwatch_plugins::{Access, Descriptor, PLUGINS, Run, Samples};
 use hostwatch_wire::Parameters;
 
 /// Whoever asks waits no longer for one plugin.
@@ -21,11 +21,19 @@ pub fn once(access: &Access, names: &[String], page: &mut impl Write) -> anyhow:
     } else {
         names.iter().map(|name| find(name)).collect::<anyhow::Result<Vec<_>>>()?
     };
+    // What the client says of itself comes last, when there is something to say.
+    let (of_itself, chosen): (Vec<&Descriptor>, Vec<&Descriptor>) =
+        chosen.into_iter().partition(|plugin| plugin.name == "client");
     let mut failures = Vec::new();
     let mut done = BTreeSet::new();
     // A family stands once on a page, however often its plugin was named.
-    for descriptor in chosen.into_iter().filter(|descriptor| done.insert(descriptor.name)) {
-        match measure(descriptor, access) {
+    for descriptor in chosen.into_iter().chain(of_itself).filter(|descriptor| done.insert(descriptor.name)) {
+        let began = Instant::now();
+        let measured = measure(descriptor, access);
+        let (plugin, collector) = (descriptor.name, descriptor.collector);
+        let run = Run { plugin, collector, took: began.elapsed(), succeeded: measured.is_ok(), left_out: 0 };
+        access.ledger.ran(plugin, run);
+        match measured {
             Ok(text) => page.write_all(&text).context("cannot write the page")?,
             Err(error) => failures.push(format!("plugin {}: {error:#}", descriptor.name)),
         }

@@ -110,6 +110,12 @@ impl Outbox {
         queue.messages.is_empty() && !queue.publishing
     }
 
+    /// How many messages wait.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.queue().messages.len()
+    }
+
     /// How many messages have left the queue without being published.
     #[must_use]
     pub(crate) fn dropped(&self) -> u64 {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hostwatch_plugins::{Access, Descriptor, Samples};
+use hostwatch_plugins::{Access, Descriptor, Ledger, Run as LastRun, Samples};
 use hostwatch_wire::{HostConfig, HostId, MAX_SERVICES, Refusal, Revision, ServiceConfig, ServiceName, Status};
 
 use crate::clock::Moment;
@@ -21,6 +21,15 @@ const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 /// A run may take so long, or its interval if that is shorter, unless the service says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many series may be reported; of what exceeds it, the first ones are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Of one service.
+    pub per_service: usize,
+    /// Of all services together, which come in the order of their names.
+    pub per_host: usize,
+}
+
 /// The services in force and the runs under way.
 pub(crate) struct Runner {
     catalog: &'static [Descriptor],
@@ -29,6 +38,7 @@ pub(crate) struct Runner {
     schedule: Schedule,
     ticks: Ticks,
     services: BTreeMap<ServiceName, Service>,
+    budget: Budget,
     revision: Option<Revision>,
     runs: u64,
 }
@@ -40,6 +50,9 @@ struct Service {
     state: State,
     /// Whether its newest result was trouble, which is said once.
     is_in_trouble: bool,
+    /// How many series its newest result has, and how many were left out, which is said once.
+    series: usize,
+    left_out: u64,
     /// The layout of its newest result: kept here because the instance may be away on a run when it is asked for.
     layout: Option<SharedLayout>,
 }
@@ -63,7 +76,13 @@ struct Run {
 impl Runner {
     /// A runner without services, for those plugins that `catalog` lists.
     #[must_use]
-    pub(crate) fn new(host: &HostId, catalog: &'static [Descriptor], access: Access, pool: Pool) -> Self {
+    pub(crate) fn new(
+        host: &HostId,
+        catalog: &'static [Descriptor],
+        access: Access,
+        budget: Budget,
+        pool: Pool,
+    ) -> Self {
         Self {
             catalog,
             access,
@@ -71,6 +90,7 @@ impl Runner {
             schedule: Schedule::new(host),
             ticks: Ticks::default(),
             services: BTreeMap::new(),
+            budget,
             revision: None,
             runs: 0,
         }
@@ -102,7 +122,13 @@ impl Runner {
             }
         }
         before.keys().for_each(|name| self.schedule.remove(name));
+        self.access.ledger.retain(|service| self.services.contains_key(service));
         refused
+    }
+
+    /// Puts another budget in force, from the next runs on.
+    pub(crate) fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
     }
 
     /// How many services run.
@@ -141,11 +167,14 @@ impl Runner {
         }
         let (tick, stamp, overran) = (run.tick, run.stamp, run.overran);
         let outcome = match (&finished.result, &finished.instance) {
-            (Ok(()), Some(instance)) => service.outcome(&instance.samples),
+            (Ok(()), Some(instance)) => service.outcome(&finished.service, &instance.samples),
             (result, _) => Outcome::Trouble(Status::Failed, result.clone().err().unwrap_or_default()),
         };
         if !overran {
-            service.note(&finished.service, &outcome);
+            service.note(&finished.service, &outcome, finished.took, &self.access.ledger);
+        }
+        if finished.instance.is_none() {
+            self.access.ledger.panicked();
         }
         service.state = match finished.instance {
             Some(instance) => State::Idle(instance),
@@ -185,7 +214,7 @@ impl Runner {
                 None => format!("did not end within {:?}", service.timeout),
             };
             let outcome = Outcome::Trouble(Status::TimedOut, message);
-            service.note(name, &outcome);
+            service.note(name, &outcome, took, &self.access.ledger);
             self.ticks.add(tick, stamp, Measured { service: name.clone(), took, outcome }, now);
         }
     }
@@ -226,11 +255,17 @@ impl Runner {
     }
 
     fn begin(&mut self, name: ServiceName, tick: TickId, stamp: Stamp, now: Moment) -> Option<Job> {
+        // Whoever comes first by name keeps its series, so that it is always the same ones that find no room.
+        let before = self.services.range::<ServiceName, _>(..&name).map(|(_, service)| service.series).sum();
+        let budget = self.budget.per_service.min(self.budget.per_host.saturating_sub(before));
         let service = self.services.get_mut(&name)?;
         self.runs += 1;
         let run = Run { number: self.runs, tick, stamp, began: now, deadline: now + service.timeout, overran: false };
         match std::mem::replace(&mut service.state, State::Running(run)) {
-            State::Idle(instance) => Some(Job { service: name, run: self.runs, instance }),
+            State::Idle(mut instance) => {
+                instance.samples.set_budget(budget);
+                Some(Job { service: name, run: self.runs, instance })
+            }
             other => {
                 service.state = other;
                 None
@@ -262,6 +297,8 @@ impl Runner {
             timeout,
             state: State::Idle(instance),
             is_in_trouble: false,
+            series: 0,
+            left_out: 0,
             layout: None,
         })
     }
@@ -280,9 +317,12 @@ impl Service {
         }
     }
 
-    /// Says when trouble begins and when it ends.
-    fn note(&mut self, name: &ServiceName, outcome: &Outcome) {
+    /// Says when trouble begins and when it ends, and writes the run into the ledger.
+    fn note(&mut self, name: &ServiceName, outcome: &Outcome, took: Duration, ledger: &Ledger) {
         let (service, plugin) = (name.as_str(), self.descriptor.name);
+        let succeeded = matches!(outcome, Outcome::Values { .. });
+        let run = LastRun { plugin, collector: self.descriptor.collector, took, succeeded, left_out: self.left_out };
+        ledger.ran(service, run);
         match outcome {
             Outcome::Trouble(_, why) if !self.is_in_trouble => {
                 tracing::warn!(service, plugin, "service {service} ({plugin}) fails: {why}");
@@ -292,11 +332,21 @@ impl Service {
             }
             Outcome::Trouble(..) | Outcome::Values { .. } => {}
         }
-        self.is_in_trouble = matches!(outcome, Outcome::Trouble(..));
+        self.is_in_trouble = !succeeded;
     }
 
     /// The result of a run that measured.
-    fn outcome(&mut self, samples: &Samples) -> Outcome {
+    fn outcome(&mut self, name: &ServiceName, samples: &Samples) -> Outcome {
+        if samples.left_out() > 0 && self.left_out == 0 {
+            let (service, plugin, kept, more) =
+                (name.as_str(), self.descriptor.name, samples.values().len(), samples.left_out());
+            tracing::warn!(
+                service,
+                plugin,
+                "service {service} ({plugin}) has {more} series beyond the {kept} that [series] allows; they are left out"
+            );
+        }
+        (self.series, self.left_out) = (samples.values().len(), samples.left_out());
         let message = samples.message().map(str::to_owned);
         if samples.values().is_empty() {
             return Outcome::Values { layout: None, values: Vec::new(), message };

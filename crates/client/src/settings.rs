@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use hostwatch_bus::Address;
 use hostwatch_daemon::Secret;
-use hostwatch_daemon::settings::{Document, Environment, MistakeList, Mistakes, SecretSource, Table, TlsFiles, TlsPem};
+use hostwatch_daemon::settings::{
+    Document, Environment, Located, MistakeList, Mistakes, SecretSource, Table, TlsFiles, TlsPem,
+};
 use hostwatch_plugins::{Access, Roots};
 use hostwatch_wire::{HostId, MAX_CLAIMED_LABELS, Names, is_label_name, is_reserved_label};
 
 use crate::ring::Limits;
+use crate::runner::Budget;
 
 use allowed::allowed;
 
@@ -30,7 +33,7 @@ const MAX_LABEL_VALUE_BYTES: usize = 1_024;
 const MIB: u64 = 1 << 20;
 
 /// What the client runs by.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Who this host is.
     pub host: HostId,
@@ -42,8 +45,10 @@ pub struct Settings {
     pub status_file: PathBuf,
     /// How Redis is reached.
     pub redis: RedisSettings,
-    /// What of the host plugins may touch.
+    /// What plugins may touch.
     pub access: Access,
+    /// How many series the host may report.
+    pub series: Budget,
     /// What the ring holds.
     pub buffer: Limits,
 }
@@ -138,9 +143,19 @@ fn check(file: &Path, text: &str, surroundings: &Surroundings, mistakes: &Mistak
     let roots = root.table("paths").map(roots);
     let allowed = root.table("allow").map(allowed);
     let buffer = root.table("buffer").map(buffer);
+    let series = root.table("series").map(series);
     root.finish();
-    let access = Access { roots: roots?, allowed: allowed? };
-    Some(Settings { host: host?, labels, state_directory, status_file, redis: redis??, access, buffer: buffer? })
+    let access = Access { roots: roots?, allowed: allowed?, ..Access::default() };
+    Some(Settings {
+        host: host?,
+        labels,
+        state_directory,
+        status_file,
+        redis: redis??,
+        access,
+        series: series?,
+        buffer: buffer?,
+    })
 }
 
 /// The status file alone, for whoever asks about a client that runs: whether its settings have got a mistake since then
@@ -267,6 +282,16 @@ fn buffer(mut table: Table<'_>) -> Limits {
         max_age: max_age.map_or(Duration::from_secs(15 * 60), |age| age.value),
         max_size: usize::try_from(max_size.map_or(16 * MIB, |size| size.value)).unwrap_or(usize::MAX),
     }
+}
+
+fn series(mut table: Table<'_>) -> Budget {
+    // One layout of the wire holds up to 50,000.
+    let per_service = table.integer("per_service", 100..=50_000);
+    let per_host = table.integer("per_host", 100..=1_000_000);
+    table.finish();
+    let number =
+        |set: Option<Located<i64>>, default| set.and_then(|set| usize::try_from(set.value).ok()).unwrap_or(default);
+    Budget { per_service: number(per_service, 10_000), per_host: number(per_host, 30_000) }
 }
 
 /// A path, which has to be absolute: a daemon's working directory is no place that anybody thinks of.

@@ -6,6 +6,7 @@
 mod arp;
 mod attributes;
 mod bonding;
+mod client;
 mod conntrack;
 mod cpu;
 mod cpufreq;
@@ -22,6 +23,7 @@ mod hwmon;
 mod interrupts;
 mod kernel_file;
 mod kernel_hung;
+mod ledger;
 mod load;
 mod mdadm;
 mod memory;
@@ -52,6 +54,7 @@ mod uname;
 mod vmstat;
 
 pub use facts::facts;
+pub use ledger::{Delivery, Ledger, Run};
 pub use options::{BuildError, Options};
 pub use page::write_text;
 pub use plugin::{Access, Allowed, Build, CollectError, Descriptor, PLUGINS, Plugin, Roots, find};

@@ -1,17 +1,18 @@
 //! A plugin's parameters with their types. Every mistake in them is noted, and all are reported together.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_wire::{Parameter, Parameters};
 
-use crate::Allowed;
+use crate::{Access, Ledger};
 
 /// What a service tells its plugin. Each getter also marks its parameter as known.
 #[derive(Debug)]
 pub struct Options<'a> {
     parameters: &'a Parameters,
-    allowed: &'a Allowed,
+    access: &'a Access,
     timeout: Duration,
     known: Vec<&'static str>,
     mistakes: Vec<String>,
@@ -33,12 +34,12 @@ impl<'a> Options<'a> {
     /// With nothing allowed and no hurry.
     #[cfg(test)]
     pub(crate) fn plain(parameters: &'a Parameters) -> Self {
-        static NOTHING: Allowed = Allowed { exec: std::collections::BTreeMap::new() };
+        static NOTHING: std::sync::LazyLock<Access> = std::sync::LazyLock::new(Access::default);
         Self::new(parameters, &NOTHING, Duration::MAX)
     }
 
-    pub(crate) fn new(parameters: &'a Parameters, allowed: &'a Allowed, timeout: Duration) -> Self {
-        Self { parameters, allowed, timeout, known: Vec::new(), mistakes: Vec::new() }
+    pub(crate) fn new(parameters: &'a Parameters, access: &'a Access, timeout: Duration) -> Self {
+        Self { parameters, access, timeout, known: Vec::new(), mistakes: Vec::new() }
     }
 
     /// How long one collection may take before it is given up.
@@ -47,10 +48,16 @@ impl<'a> Options<'a> {
         self.timeout
     }
 
+    /// What the client knows of itself.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.access.ledger)
+    }
+
     /// A command that the host's owner allowed, by its name.
     pub fn allowed_command(&mut self, name: &'static str) -> Option<(&'a str, &'a [String])> {
         let wanted = self.text(name);
-        let exec = &self.allowed.exec;
+        let exec = &self.access.allowed.exec;
         let found = wanted.and_then(|wanted| exec.get_key_value(wanted));
         if found.is_none() && (wanted.is_some() || !self.parameters.contains_key(name)) {
             let names = exec.keys().map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
 use crate::{
-    Samples, arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem, hwmon, interrupts,
-    kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, processes, schedstat,
-    selinux, sockstat, softnet, stat, tcpstat, thermal, time, udp_queues, uname, vmstat,
+    Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
+    hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
+    processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
 pub static PLUGINS: &[Descriptor] = &[
     arp::DESCRIPTOR,
     bonding::DESCRIPTOR,
+    client::DESCRIPTOR,
     conntrack::DESCRIPTOR,
     cpu::DESCRIPTOR,
     cpufreq::DESCRIPTOR,
@@ -98,7 +100,7 @@ impl Descriptor {
         parameters: &Parameters,
         timeout: Duration,
     ) -> Result<Box<dyn Plugin>, BuildError> {
-        let mut options = Options::new(parameters, &access.allowed, timeout);
+        let mut options = Options::new(parameters, access, timeout);
         let plugin = (self.build)(&access.roots, &mut options);
         // The options know every mistake, while the plugin may have given up at its first.
         options.finish()?;
@@ -106,19 +108,21 @@ impl Descriptor {
     }
 }
 
-/// What of the host plugins may touch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What plugins may touch.
+#[derive(Debug, Clone, Default)]
 pub struct Access {
     /// Where they read.
     pub roots: Roots,
     /// What they may do beyond reading there.
     pub allowed: Allowed,
+    /// What the client knows of itself.
+    pub ledger: Arc<Ledger>,
 }
 
 impl From<Roots> for Access {
     /// Access for reading alone.
     fn from(roots: Roots) -> Self {
-        Self { roots, allowed: Allowed::default() }
+        Self { roots, ..Self::default() }
     }
 }
 

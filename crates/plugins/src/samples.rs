@@ -19,6 +19,9 @@ pub struct Samples {
     encoded: EncodedLayout,
     id: LayoutId,
     values: Vec<f64>,
+    /// The most series that are kept of a collection, and how many more it had.
+    budget: usize,
+    left_out: u64,
     message: String,
     /// How many families this collection has begun.
     families: usize,
@@ -46,6 +49,8 @@ impl Samples {
             encoded,
             id,
             values: Vec::new(),
+            budget: usize::MAX,
+            left_out: 0,
             message: String::new(),
             families: 0,
             series: 0,
@@ -53,9 +58,21 @@ impl Samples {
         }
     }
 
+    /// From the next collection on, keeps no more than so many series: the first ones.
+    pub fn set_budget(&mut self, series: usize) {
+        self.budget = series;
+    }
+
+    /// How many series of this collection were more than the budget allows.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Begins a collection and forgets what an unfinished one has left.
     pub fn begin(&mut self) {
         self.values.clear();
+        self.left_out = 0;
         self.message.clear();
         self.families = 0;
         self.series = 0;
@@ -64,6 +81,9 @@ impl Samples {
 
     /// Begins a family, each name once in a collection. `help` is for people and of one sentence.
     pub fn family(&mut self, name: &str, kind: MetricType, help: &str) {
+        if self.values.len() >= self.budget {
+            return;
+        }
         if self.rebuilt.is_none() && !(self.last_family_is_complete() && self.next_family_is(name, kind, help)) {
             self.diverge();
         }
@@ -77,6 +97,10 @@ impl Samples {
 
     /// Adds a series of the family that was begun last. Labels may come in any order; sorted by name costs least.
     pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
+        if self.values.len() >= self.budget {
+            self.left_out += 1;
+            return;
+        }
         self.values.push(value);
         if self.rebuilt.is_none() {
             if self.next_series_is(labels) {

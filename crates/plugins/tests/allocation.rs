@@ -7,8 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use hostwatch_plugins::{PLUGINS, Plugin, Roots, Samples, find};
+use hostwatch_plugins::{Access, PLUGINS, Plugin, Roots, Run, Samples, find};
 use hostwatch_wire::{MetricType, Parameters};
+
+/// What reads no file of the host, and so has no cases.
+const OF_NO_FILES: [&str; 2] = ["client", "exec"];
 
 fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
     samples.begin();
@@ -18,7 +21,7 @@ fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
 
 #[test]
 fn a_collection_of_the_same_shape_allocates_nothing() {
-    for descriptor in PLUGINS.iter().filter(|plugin| plugin.name != "exec") {
+    for descriptor in PLUGINS.iter().filter(|plugin| !OF_NO_FILES.contains(&plugin.name)) {
         let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(descriptor.name);
         let mut measured = 0;
         for case in fs::read_dir(cases).unwrap() {
@@ -50,6 +53,20 @@ fn a_large_machine_costs_no_allocation_either() {
     fs::write(directory.path().join("stat"), stat).unwrap();
     let roots = Roots { procfs: directory.path().to_owned(), ..Roots::default() };
     let mut plugin = find("cpu").unwrap().build(&roots.clone().into(), &Parameters::new(), Duration::MAX).unwrap();
+    let mut samples = Samples::new();
+    collect(&mut *plugin, &mut samples);
+    collect(&mut *plugin, &mut samples);
+    assert_eq!(measure(|| assert!(!collect(&mut *plugin, &mut samples))).count_total, 0);
+}
+
+#[test]
+fn what_the_client_says_of_itself_costs_no_allocation() {
+    let access = Access::default();
+    let took = Duration::from_millis(1);
+    for (service, plugin) in [("a", "cpu"), ("b", "exec"), ("c", "exec")] {
+        access.ledger.ran(service, Run { plugin, collector: plugin, took, succeeded: true, left_out: 1 });
+    }
+    let mut plugin = find("client").unwrap().build(&access, &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
     collect(&mut *plugin, &mut samples);
     collect(&mut *plugin, &mut samples);

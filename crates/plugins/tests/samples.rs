@@ -95,3 +95,27 @@ fn names_that_are_not_a_hosts_to_take_are_an_error() {
     samples.push(&[], 1.0);
     assert_eq!(samples.finish().unwrap_err().to_string(), "unfit samples: the name \"up\" is reserved");
 }
+
+#[test]
+fn a_budget_keeps_the_first_series_and_counts_the_rest() {
+    let mut samples = Samples::new();
+    let mut collect = |budget| {
+        samples.set_budget(budget);
+        samples.begin();
+        for family in ["a", "b", "c"] {
+            samples.family(family, MetricType::Gauge, "A figure.");
+            for number in ["1", "2"] {
+                samples.push(&[("number", number)], 1.0);
+            }
+        }
+        let changed = samples.finish().unwrap();
+        let families = samples.layout().families.iter().map(|family| (family.name.clone(), family.series.len()));
+        (changed, families.collect::<Vec<_>>(), samples.values().len(), samples.left_out())
+    };
+    let (a, b, c) = ("a".to_owned(), "b".to_owned(), "c".to_owned());
+    assert_eq!(collect(3), (true, vec![(a.clone(), 2), (b.clone(), 1)], 3, 3));
+    assert_eq!(collect(3), (false, vec![(a.clone(), 2), (b.clone(), 1)], 3, 3));
+    assert_eq!(collect(2), (true, vec![(a.clone(), 2)], 2, 4));
+    assert_eq!(collect(0), (true, vec![], 0, 6));
+    assert_eq!(collect(6), (true, vec![(a, 2), (b, 2), (c, 2)], 6, 0));
+}

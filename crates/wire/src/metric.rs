@@ -139,7 +139,7 @@ pub fn is_reserved_label(name: &str) -> bool {
 /// Whether a series of a host may not be called `name`.
 pub(crate) fn is_reserved_metric(name: &str) -> bool {
     /// Of our own series, a host sends the client's figures about itself and the results of its checks.
-    const OURS_FROM_HOSTS: [&str; 2] = ["hostwatch_client_", "hostwatch_check_"];
+    const OURS_FROM_HOSTS: [&str; 3] = ["hostwatch_client_", "hostwatch_check_", "hostwatch_series_dropped"];
     name == "up"
         || name.starts_with("ALERTS")
         || name.starts_with("scrape_")

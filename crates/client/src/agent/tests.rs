@@ -22,6 +22,7 @@ fn agent(clock: Clock) -> (Agent, mpsc::Receiver<Finished>) {
         host: "web01".parse().unwrap(),
         labels: BTreeMap::new(),
         access: Access::default(),
+        budget: Budget { per_service: 100, per_host: 100 },
         clock,
         ring: Ring::new(Epoch(1), limits),
         pool: Pool::new(clock, sender),
@@ -45,7 +46,7 @@ async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
 
     let end = agent.runner.next().unwrap() + INTERVAL * 100;
     for turn in 0_u64.. {
-        agent.advance();
+        agent.advance(0);
         let next = agent.next();
         if next.min(agent.runner.next().unwrap()) >= end {
             break;

@@ -14,6 +14,9 @@ use crate::clock::Clock;
 /// Reports how often this instance has run.
 struct Count(f64);
 
+/// Reports so many series.
+struct Many(i64);
+
 /// Hangs while the gate is shut.
 struct Hang;
 
@@ -22,11 +25,14 @@ struct Panic {
     is_broken: bool,
 }
 
+const BUDGET: Budget = Budget { per_service: 8, per_host: 10 };
+
 static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 static HAS_PANICKED: Mutex<bool> = Mutex::new(false);
 
 static CATALOG: &[Descriptor] = &[
     descriptor("count", |_, _| Ok(Box::new(Count(0.0)))),
+    descriptor("many", |_, options| Ok(Box::new(Many(options.integer("series", 0..=100).unwrap_or_default())))),
     descriptor("hang", |_, _| Ok(Box::new(Hang))),
     descriptor("panic", |_, _| Ok(Box::new(Panic { is_broken: false }))),
 ];
@@ -42,6 +48,16 @@ impl Plugin for Count {
         self.0 += 1.0;
         samples.family("runs", MetricType::Gauge, "Runs of this instance.");
         samples.push(&[], self.0);
+        Ok(())
+    }
+}
+
+impl Plugin for Many {
+    fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        samples.family("many", MetricType::Gauge, "As many series as were asked for.");
+        for number in 0..self.0 {
+            samples.push(&[("number", &number.to_string())], number as f64);
+        }
         Ok(())
     }
 }
@@ -90,7 +106,7 @@ impl Rig {
     fn new(services: &[ServiceConfig]) -> Self {
         let (sender, finished) = mpsc::channel(64);
         let host = "web01".parse().unwrap();
-        let runner = Runner::new(&host, CATALOG, Access::default(), Pool::new(Clock::start(), sender));
+        let runner = Runner::new(&host, CATALOG, Access::default(), BUDGET, Pool::new(Clock::start(), sender));
         let mut rig = Self { runner, finished, now: Moment::from_millis(1_700_000_000_000) };
         assert!(rig.apply(services).is_empty());
         rig
@@ -233,7 +249,7 @@ async fn what_cannot_run_is_refused_with_its_reason_and_the_rest_runs() {
     for (reason, expected) in reasons.iter().zip(expected) {
         assert!(reason.starts_with(expected), "{reason}");
     }
-    assert!(reasons[2].ends_with("has count, hang, panic"), "{}", reasons[2]);
+    assert!(reasons[2].ends_with("has count, many, hang, panic"), "{}", reasons[2]);
     assert_eq!(rig.runner.len(), 1);
 }
 
@@ -277,5 +293,31 @@ proptest! {
             prop_assert_eq!(copy.runner.schedule.take_due(far), running.keys().cloned().collect::<Vec<_>>());
             before = running;
         }
+    }
+}
+
+#[tokio::test]
+async fn series_beyond_the_budget_are_left_out_in_a_stable_order() {
+    let many = |name, series| {
+        let mut service = service(name, "many", 1_000);
+        service.parameters.insert("series".to_owned(), Parameter::Integer(series));
+        service
+    };
+    let mut rig = Rig::new(&[many("a", 6), many("b", 6), many("c", 20)]);
+    rig.go_to_next_tick();
+    let mut tick = async |millis| {
+        let reported = rig.step(millis, 3).await;
+        let ledger = format!("{:?}", rig.runner.access.ledger);
+        let left_out: Vec<_> =
+            ledger.match_indices("left_out: ").map(|(at, text)| ledger.as_bytes()[at + text.len()]).collect();
+        (reported.iter().map(|(_, _, values)| values.matches('.').count()).collect::<Vec<_>>(), left_out)
+    };
+    // At first nobody knows how many series the others have.
+    assert_eq!(tick(1).await.0, [6, 6, 8]);
+    assert_eq!(tick(1_000).await.0, [6, 4, 0]);
+    for _ in 0..3 {
+        let (reported, left_out) = tick(1_000).await;
+        assert_eq!(reported, [6, 4, 0]);
+        assert_eq!(left_out, [b'0', b'2', b'2']);
     }
 }

@@ -68,6 +68,8 @@ impl Plugin for Exec {
 #[cfg(test)]
 mod tests {
     use hostwatch_wire::{Parameter, Parameters};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 
     use super::*;
     use crate::{Access, Allowed, write_text};
@@ -120,13 +122,19 @@ mod tests {
     #[test]
     fn a_check_that_hangs_is_killed_with_all_its_children() {
         let directory = tempfile::tempdir().unwrap();
-        let pipe = directory.path().join("pipe");
+        let path = directory.path().join("pipe");
+        mkfifoat(CWD, &path, Mode::RWXU).unwrap();
+        let pipe = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
         // Whoever reads the pipe learns of the end of the last process that can write to it.
-        let script = format!("mkfifo {0}; (exec 3<>{0}; sleep 1000 & sleep 1000) & sleep 1000", pipe.display());
-        let error = check(&script, Duration::from_millis(300)).unwrap_err();
-        assert_eq!(error, "it: did not end within 300ms and was killed");
-        let left = std::process::Command::new("fuser").arg(&pipe).output();
-        assert!(!left.is_ok_and(|left| left.status.success()), "somebody lives on");
+        let script = format!("exec 3>{}; echo begun >&3; (sleep 1000 & sleep 1000) & sleep 1000", path.display());
+        let error = check(&script, Duration::from_secs(2)).unwrap_err();
+        assert_eq!(error, "it: did not end within 2s and was killed");
+        let mut said = [0; 16];
+        assert_eq!(rustix::io::read(&pipe, &mut said).unwrap(), "begun\n".len());
+        // Who was killed is gone a moment later.
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&patience)).unwrap();
+        assert_eq!(rustix::io::read(&pipe, &mut said), Ok(0), "somebody lives on");
     }
 
     #[test]

@@ -111,6 +111,15 @@ fn images_are_small_and_run_without_rights_and_the_client_reports_the_host() -> 
     let wrong = differences(&before, &inside, &outside()?);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
 
+    // Without the mounts it says so, and takes the container's own root for nobody's.
+    let lonely = Container::start(&docker, &[&narrow[..], &["--env", "HOSTWATCH_HOST=lonely", CLIENT]].concat())?;
+    runs_well(&lonely)?;
+    let said = lonely.logs()?;
+    ensure!(said.matches("this is a container").count() == 1 && said.contains("--pid=host and -v /:/host"), "{said}");
+    let page = Page::parse(&lonely.run("hostwatch-client --once")?)?;
+    ensure!(!page.series("node_filesystem_size_bytes").any(|series| series.has(&[("mountpoint", "/")])), "{said}");
+    stops_well(&lonely)?;
+
     // Liveness is not readiness: without Redis both stay healthy.
     redis.kill()?;
     eventually_every(INTERVAL, "the server misses Redis", DEADLINE, || {

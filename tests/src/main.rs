@@ -15,6 +15,8 @@ mod checks;
 #[cfg(test)]
 mod client_cli;
 #[cfg(test)]
+mod client_figures;
+#[cfg(test)]
 mod config_files;
 #[cfg(test)]
 mod docs;

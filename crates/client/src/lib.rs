@@ -7,6 +7,7 @@ mod agent;
 mod arguments;
 mod clock;
 mod config_file;
+mod container;
 mod follower;
 mod main_loop;
 mod once;
@@ -81,6 +82,9 @@ pub async fn run(
     let address = &settings.redis.address;
     tracing::info!(host = %settings.host, "hostwatch-client {version} for host {}, epoch {epoch}, Redis at {address}", settings.host);
 
+    if let Some(blindness) = container::blindness(&settings.access.roots) {
+        tracing::warn!("{blindness}");
+    }
     let state = State::open(&settings);
     let (config, ring) = state.load(&settings.host, Ring::new(epoch, settings.buffer), clock);
 

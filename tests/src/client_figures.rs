@@ -1,0 +1,64 @@
+//! What the client says of itself, and what becomes of series that are too many.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use hostwatch_testkit::{Client, ClientSetup, Redis, Server, ServerSetup};
+
+use crate::fleet::{ANY_HOST, DEADLINE, figure};
+
+const SERVICES: &str = r#"
+[services.client]
+plugin = "client"
+interval = "1s"
+[services.cpu]
+plugin = "cpu"
+interval = "1s"
+[services.load]
+plugin = "load"
+interval = "1s"
+"#;
+const TEMPLATES: &str = "[templates.linux]\nservices = [\"client\", \"cpu\", \"load\"]\n";
+
+#[test]
+fn series_beyond_the_budget_are_counted_and_named_and_the_rest_arrives() -> Result<()> {
+    // A machine of 300 processors, without a load.
+    let proc = tempfile::tempdir()?;
+    let stat: String = (0..300).map(|cpu| format!("cpu{cpu} 1 2 3 4 5 6 7 8 9 10\n")).collect();
+    fs::write(proc.path().join("stat"), stat)?;
+    let redis = Redis::start()?;
+    let files = [("hosts.toml", ANY_HOST), ("templates.toml", TEMPLATES), ("services/linux.toml", SERVICES)];
+    let mut server = Server::start(&ServerSetup {
+        redis_url: redis.url(),
+        files: files.map(|(file, text)| (file.to_owned(), text.to_owned())).into(),
+        ..ServerSetup::default()
+    })?;
+    let client = Client::start(&ClientSetup {
+        host: Some("large".to_owned()),
+        redis_url: redis.url(),
+        toml: Some("[series]\nper_service = 100\n".to_owned()),
+        procfs: Some(proc.path().to_owned()),
+        ..ClientSetup::default()
+    })?;
+    let dropped = server.eventually("the budget is held", DEADLINE, |page| {
+        let cpu = page.samples.iter().filter(|sample| sample.name.starts_with("node_cpu_")).count();
+        ensure!(cpu == 100, "{cpu} series of processors");
+        let labels = [("instance", "large"), ("plugin", "cpu")];
+        let dropped = page.value("hostwatch_series_dropped", &labels).unwrap_or_default();
+        ensure!(dropped > 0.0, "nothing is counted");
+        for (collector, success) in [("cpu", 1.0), ("loadavg", 0.0)] {
+            let labels = [("instance", "large"), ("collector", collector)];
+            let found = page.value("node_scrape_collector_success", &labels);
+            ensure!(found == Some(success), "{collector}: {found:?}");
+        }
+        for name in ["ring_reports", "ring_bytes", "cpu_seconds_total", "resident_memory_bytes"] {
+            ensure!(figure(page, &format!("hostwatch_client_{name}"), "large")? > 0.0, "{name} is 0");
+        }
+        ensure!(figure(page, "hostwatch_client_ring_dropped_total", "large")? == 0.0);
+        Ok(dropped)
+    })?;
+    let log = client.process.log();
+    let said: Vec<_> = log.lines().filter(|line| line.contains("[series]")).collect();
+    ensure!(said.len() == 1 && said[0].contains(&format!("has {dropped} series beyond the 100")), "{log}");
+    Ok(())
+}

@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: figures of the release build, printed and never asserted: machines differ.
+//! `cargo xtask bench`: figures of the release build, printed and never asserted, since machines differ; only the soak fails,
+//! when anything was lost.
 
 mod idle;
 mod judge;
 mod push;
+mod soak;
 mod swarm;
 
 use std::time::Duration;
@@ -12,6 +14,7 @@ use clap::Subcommand;
 use hostwatch_testkit::{Client, ClientSetup, Page, Profile, Redis, Server, ServerSetup, build};
 
 use crate::install::install;
+use soak::Soak;
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -38,6 +41,9 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
         hosts: u32,
     },
+    /// Faults of Redis, the server, a client and the ways between them, one every 20 s, while a fleet reports each second; fails
+    /// when a report was lost, and names its host.
+    Soak(Soak),
 }
 
 impl Bench {
@@ -45,6 +51,7 @@ impl Bench {
         install(&["redis-server"])?;
         match self {
             Self::Judge { seconds, hosts } => judge::run(Duration::from_secs(*seconds), *hosts),
+            Self::Soak(soak) => soak.run(),
             Self::Push { runs } => push::run(*runs),
             Self::Idle { seconds } => idle::run(Duration::from_secs(*seconds)),
         }

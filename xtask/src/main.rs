@@ -40,7 +40,7 @@ enum Chore {
         #[arg(requires = "repeat")]
         module: Option<String>,
     },
-    /// Measures, and asserts nothing.
+    /// Measures, and asserts nothing; only `soak` fails, when a report was lost.
     #[command(subcommand)]
     Bench(Bench),
     /// Builds the Debian packages.

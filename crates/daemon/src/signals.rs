@@ -5,6 +5,8 @@ use std::io;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::Shutdown;
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -15,7 +17,12 @@ pub enum Signal {
 }
 
 /// The signals that arrived and were not taken yet; of several of one kind, one is kept.
-pub struct Signals(signal_hook_tokio::Signals);
+pub struct Signals(Source);
+
+enum Source {
+    System(signal_hook_tokio::Signals),
+    Owner(Shutdown),
+}
 
 impl Signals {
     /// From now on the signals are caught instead of ending the process; call this before anything is spawned.
@@ -26,15 +33,27 @@ impl Signals {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn register() -> io::Result<Self> {
-        signal_hook_tokio::Signals::new([SIGHUP, SIGTERM, SIGINT]).map(Self)
+        signal_hook_tokio::Signals::new([SIGHUP, SIGTERM, SIGINT]).map(Source::System).map(Self)
+    }
+
+    /// For a daemon that shares its process with others: the signals of the system are not its own, and it stops when `owner`
+    /// says so.
+    pub fn of_owner(owner: Shutdown) -> Self {
+        Self(Source::Owner(owner))
     }
 
     /// The next signal. No signal is lost when this future is dropped before its end.
     pub async fn next(&mut self) -> Signal {
-        match self.0.next().await {
-            Some(SIGHUP) => Signal::Reload,
-            // The stream only ends when its handle closes it, and nobody has that; a daemon deaf to signals had better stop.
-            Some(_) | None => Signal::Stop,
+        match &mut self.0 {
+            Source::System(signals) => match signals.next().await {
+                Some(SIGHUP) => Signal::Reload,
+                // The stream only ends when its handle closes it, and nobody has that; a daemon deaf to signals had better stop.
+                Some(_) | None => Signal::Stop,
+            },
+            Source::Owner(owner) => {
+                owner.cancelled().await;
+                Signal::Stop
+            }
         }
     }
 }
@@ -59,5 +78,15 @@ mod tests {
         raise(SIGHUP).unwrap();
         raise(SIGHUP).unwrap();
         assert_eq!(signals.next().await, Signal::Reload);
+    }
+
+    #[tokio::test]
+    async fn an_owner_can_only_stop() {
+        let owner = Shutdown::new();
+        let mut signals = Signals::of_owner(owner.clone());
+        let nothing = tokio::time::timeout(Duration::ZERO, signals.next()).await;
+        assert!(nothing.is_err());
+        owner.cancel();
+        assert_eq!(signals.next().await, Signal::Stop);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::home::Home;
 use crate::process::Process;
 use crate::server::without_our_environment;
-use crate::{programs, require};
+use crate::{Signal, programs, require};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -90,6 +90,22 @@ impl Client {
     /// The status file that `hostwatch-client health` judges.
     pub fn status_file(&self) -> PathBuf {
         self.home.path().join("hostwatch-client.status")
+    }
+
+    /// Writes its settings, which it reads with [`Client::reload`].
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_settings(&self, toml: &str) -> Result<()> {
+        self.home.write("config/client.toml", toml)
+    }
+
+    /// Sends SIGHUP, which returns before the reload has happened.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn reload(&self) -> Result<()> {
+        self.process.signal(Signal::HUP)
     }
 
     /// Sends SIGTERM and waits until it has ended.

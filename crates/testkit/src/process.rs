@@ -185,6 +185,18 @@ impl Process {
         Ok(pages * rustix::param::page_size() as u64)
     }
 
+    /// The most resident memory that this run ever had, in bytes. Source: VmHWM in /proc/PID/status.
+    ///
+    /// # Errors
+    /// When it has ended and was reaped.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("{} ({path})", self.name))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("{path}: no VmHWM"))?;
+        Ok(kib.parse::<u64>()? << 10)
+    }
+
     fn stat_after_name(&self) -> Result<Vec<String>> {
         let path = format!("/proc/{}/stat", self.pid());
         let line = std::fs::read_to_string(&path).with_context(|| format!("{} ({path})", self.name))?;

@@ -52,6 +52,13 @@ pub fn build(profile: Profile) -> Result<Programs> {
     if profile == Profile::Release {
         command.arg("--release");
     }
+    // A build script that asks for what cargo told this process of its own package would run again for each package that
+    // builds the programs, and everything above it be compiled anew.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     let mut cargo = command.current_dir(root()?).stdout(Stdio::piped()).spawn().context("run cargo build")?;
     let output = std::io::BufReader::new(cargo.stdout.take().context("the output of cargo build")?);
     let mut executables = Vec::new();

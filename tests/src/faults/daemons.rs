@@ -64,17 +64,32 @@ fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
     rig.wait_for_silence()?;
     let before = books(&rig.server.page()?, "one")?;
     ensure!(before.received == before.sequence, "all that was published has arrived");
-    let lost_at_least = eventually("the ring has dropped what never arrived", DEADLINE, || {
+    eventually("the ring has dropped what never arrived", DEADLINE, || {
         let dropped = dropped_from_the_ring(&rig.clients[0])?;
         ensure!(dropped >= before.received + 5.0, "{dropped} reports");
-        Ok(dropped - before.received)
+        Ok(())
     })?;
+    // From now on it has room for everything: what it has dropped so far is all that it ever drops.
+    rig.clients[0].write_settings("[buffer]\nmax_size = \"256MiB\"\n")?;
+    rig.clients[0].reload()?;
+    rig.clients[0].process.eventually("the ring is larger", DEADLINE, |process| {
+        ensure!(process.log().contains("the settings were read again"));
+        Ok(())
+    })?;
+    let dropped = dropped_from_the_ring(&rig.clients[0])?;
     rig.redis.start_again()?;
     let page = rig.settles()?;
-    let lost_at_most = dropped_from_the_ring(&rig.clients[0])? - before.received;
-    let lost = books(&page, "one")?.lost;
-    ensure!((lost_at_least..=lost_at_most).contains(&lost), "{lost}: not {lost_at_least} to {lost_at_most}");
-    assert_eq!(figure(&page, "hostwatch_host_reports_lost_total", "one")?, lost);
+    let after = books(&page, "one")?;
+    assert_eq!(dropped_from_the_ring(&rig.clients[0])?, dropped, "the ring has dropped more");
+    // The ring drops the oldest first, and those that had arrived are the oldest.
+    assert_eq!(
+        after.lost,
+        dropped - before.received,
+        "of {dropped} that the ring dropped {} had arrived",
+        before.received
+    );
+    assert_eq!((after.sequence, after.outstanding), (after.received + after.lost, 0.0), "nothing was left out");
+    assert_eq!(figure(&page, "hostwatch_host_reports_lost_total", "one")?, after.lost);
     assert_eq!(books(&page, "two")?.lost, 0.0, "the other host has lost nothing");
     Ok(())
 }

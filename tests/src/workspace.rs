@@ -15,7 +15,17 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("hostwatch-client", &["hostwatch-wire", "hostwatch-bus", "hostwatch-plugins", "hostwatch-daemon"]),
     ("hostwatch-server", &["hostwatch-wire", "hostwatch-bus", "hostwatch-daemon", "hostwatch-rules"]),
     ("hostwatch-tests", &[]),
-    ("xtask", &["hostwatch-bus", "hostwatch-client", "hostwatch-server", "hostwatch-testkit", "hostwatch-wire"]),
+    (
+        "xtask",
+        &[
+            "hostwatch-bus",
+            "hostwatch-client",
+            "hostwatch-plugins",
+            "hostwatch-server",
+            "hostwatch-testkit",
+            "hostwatch-wire",
+        ],
+    ),
 ];
 
 fn metadata() -> Metadata {

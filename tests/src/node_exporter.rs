@@ -14,7 +14,7 @@ use crate::fleet::DEADLINE;
 const OF_THE_EXPORTER: [&str; 1] = ["node_exporter_build_info"];
 
 /// Families of node_exporter's defaults that no plugin reports yet, by the beginning of their names.
-const NOT_YET: [&str; 12] = [
+const NOT_YET: [&str; 11] = [
     "node_btrfs_",
     "node_dmi_",
     "node_edac_",
@@ -24,13 +24,12 @@ const NOT_YET: [&str; 12] = [
     "node_rapl_",
     "node_systemd_",
     "node_textfile_",
-    "node_timex_",
     "node_xfs_",
     "node_zfs_",
 ];
 
 /// Collectors of node_exporter's defaults that no plugin of ours stands for by default.
-const NO_COLLECTOR: [&str; 17] = [
+const NO_COLLECTOR: [&str; 16] = [
     "bcache",
     "btrfs",
     "dmi",
@@ -45,7 +44,6 @@ const NO_COLLECTOR: [&str; 17] = [
     "systemd",
     "tapestats",
     "textfile",
-    "timex",
     "xfs",
     "zfs",
 ];

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures of the release build, printed and never asserted, since machines differ; only the soak fails,
 //! when anything was lost.
 
+mod client;
 mod idle;
 mod judge;
 mod push;
@@ -9,7 +10,7 @@ mod swarm;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use hostwatch_testkit::{Client, ClientSetup, Page, Profile, Redis, Server, ServerSetup, build};
 
@@ -31,6 +32,16 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
     },
+    /// What it costs a host to be watched: CPU time, system calls and memory of the client with the shipped services, beside
+    /// node_exporter, scraped at the same pace, and collectd. Also what the plugins allocate in steady state.
+    Client {
+        /// How many samples.
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
+        samples: u32,
+        /// The time from one sample to the next, 100 ms or more.
+        #[arg(long, default_value = "1s", value_parser = parse_interval)]
+        interval: Duration,
+    },
     /// The time to judge one report of 500 series with 50 triggers, beside a Prometheus that evaluates the same rules over the
     /// same series; then 10,000 hosts with 20 triggers each.
     Judge {
@@ -50,12 +61,22 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         install(&["redis-server"])?;
         match self {
+            Self::Client { samples, interval } => client::run(*samples, *interval),
             Self::Judge { seconds, hosts } => judge::run(Duration::from_secs(*seconds), *hosts),
             Self::Soak(soak) => soak.run(),
             Self::Push { runs } => push::run(*runs),
             Self::Idle { seconds } => idle::run(Duration::from_secs(*seconds)),
         }
     }
+}
+
+/// The client runs no service more often.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+fn parse_interval(text: &str) -> Result<Duration> {
+    let interval = humantime::parse_duration(text)?;
+    ensure!(interval >= MIN_INTERVAL, "not {MIN_INTERVAL:?} or more");
+    Ok(interval)
 }
 
 /// The id of the one host.

@@ -19,7 +19,7 @@ use crate::clock::{Clock, Moment, wall_millis};
 use crate::config_file;
 use crate::follower::LinkEvent;
 use crate::outbox::{Outbox, Outgoing};
-use crate::pool::{Finished, Pool};
+use crate::pool::Pool;
 use crate::replies::Replies;
 use crate::reporter::{Reporter, encode};
 use crate::ring::{Limits, Ring};
@@ -143,6 +143,7 @@ impl Agent {
             inbox_dropped,
         });
         let now = self.clock.now();
+        self.runner.take_ended(now);
         for batch in self.runner.advance(now, wall_millis()) {
             self.report(batch, now);
         }
@@ -156,9 +157,9 @@ impl Agent {
         self.reply(now);
     }
 
-    /// Takes the end of a run.
-    pub(crate) fn finish(&mut self, finished: Finished) {
-        self.runner.finish(finished, self.clock.now());
+    /// Comes when [`Agent::advance`] has to do with runs that have ended.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        self.runner.ended()
     }
 
     /// Whether the connection to Redis is to be given up for another one.

@@ -121,7 +121,6 @@ pub async fn run(
     let status_writer = keep_written(settings.status_file.clone(), status_content, shutdown.clone());
     tasks.spawn("writer of the status", essential(status_writer));
 
-    let (finished_sender, finished) = mpsc::channel(MAX_THREADS);
     let mut agent = Agent::new(Parts {
         host: settings.host.clone(),
         labels: settings.labels.clone(),
@@ -129,7 +128,7 @@ pub async fn run(
         budget: settings.series,
         clock,
         ring,
-        pool: Pool::new(clock, finished_sender),
+        pool: Pool::new(clock),
         outbox: outbox.clone(),
         config_file,
         read_config_again,
@@ -145,7 +144,6 @@ pub async fn run(
         pulse: watchdog.pulse("main loop", LOOP_PATIENCE),
         inbox,
         inbox_sender,
-        finished,
         link: link.state(),
         redis: link,
         link_events,

@@ -11,7 +11,6 @@ use crate::agent::Agent;
 use crate::clock::{Clock, Moment};
 use crate::follower::LinkEvent;
 use crate::outbox::{Outbox, Progress};
-use crate::pool::Finished;
 use crate::settings::Settings;
 use crate::writer::Content;
 
@@ -40,8 +39,6 @@ pub(crate) struct MainLoop<R> {
     pub(crate) inbox: Inbox,
     /// Counts the commands that found no room.
     pub(crate) inbox_sender: InboxSender,
-    /// Runs that ended.
-    pub(crate) finished: mpsc::Receiver<Finished>,
     /// The link, to be told when its connection seems dead.
     pub(crate) redis: Link,
     /// How the link is, for people.
@@ -77,13 +74,7 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
                     Signal::Reload => self.reload(),
                 },
                 Some(message) = self.inbox.recv() => self.agent.hear(&message.payload),
-                Some(finished) = self.finished.recv() => {
-                    self.agent.finish(finished);
-                    // The rest of the tick is likely to be there: one turn of the loop for all.
-                    while let Ok(finished) = self.finished.try_recv() {
-                        self.agent.finish(finished);
-                    }
-                }
+                () = self.agent.ended() => {}
                 Some(event) = self.link_events.recv() => self.agent.link(event),
                 () = tokio::time::sleep_until(wake) => {}
             }

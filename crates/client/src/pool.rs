@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hostwatch_plugins::{Plugin, Samples};
 use hostwatch_wire::ServiceName;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, Moment};
 
@@ -50,82 +50,119 @@ pub(crate) struct Finished {
     pub(crate) instance: Option<Instance>,
 }
 
-/// The threads and the runs that wait for one.
+/// The threads, the runs that wait for one, and those that have ended.
 pub(crate) struct Pool {
     clock: Clock,
-    shared: Arc<Mutex<Shared>>,
-    finished: mpsc::Sender<Finished>,
+    shared: Arc<Shared>,
 }
 
-/// Written by the main loop and by the threads.
 #[derive(Default)]
 struct Shared {
+    /// Written by the main loop and by the threads.
+    queue: Mutex<Queue>,
+    /// Wakes the main loop: waking it for each run would cost more than many a run.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
     waiting: VecDeque<Job>,
+    finished: Vec<Finished>,
     threads: usize,
     /// When a run last began, or a thread to run it.
     last_begin: Moment,
 }
 
 impl Pool {
-    /// A pool whose results arrive where `finished` leads.
+    /// A pool without threads.
     #[must_use]
-    pub(crate) fn new(clock: Clock, finished: mpsc::Sender<Finished>) -> Self {
-        Self { clock, shared: Arc::default(), finished }
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, shared: Arc::default() }
     }
 
     /// Runs `jobs` in their order, as soon as there is a thread.
     pub(crate) fn submit(&self, jobs: Vec<Job>) {
-        lock(&self.shared).waiting.extend(jobs);
+        self.shared.queue().waiting.extend(jobs);
         self.relieve();
     }
 
-    /// When [`Pool::relieve`] is to be called, while runs wait.
+    /// Comes when no run waits for a thread any more and some have ended, among them all of a tick if none is slow.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.ended.notified().await }
+    }
+
+    /// Moves the runs that have ended to `finished`.
+    pub(crate) fn take_finished(&self, finished: &mut Vec<Finished>) {
+        finished.append(&mut self.shared.queue().finished);
+    }
+
+    /// When [`Pool::relieve`] and [`Pool::take_finished`] are to be called, while runs wait.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
-        let shared = lock(&self.shared);
-        (!shared.waiting.is_empty() && shared.threads < MAX_THREADS).then_some(shared.last_begin + PATIENCE)
+        let queue = self.shared.queue();
+        let may_grow = !queue.waiting.is_empty() && queue.threads < MAX_THREADS;
+        (may_grow || !queue.finished.is_empty()).then_some(queue.last_begin + PATIENCE)
     }
 
     /// Starts a thread when runs wait and none has begun for a while.
     pub(crate) fn relieve(&self) {
         let now = self.clock.now();
-        let mut shared = lock(&self.shared);
-        let stalled = shared.threads == 0 || now.since(shared.last_begin) >= PATIENCE;
-        if shared.waiting.is_empty() || !stalled || shared.threads == MAX_THREADS {
+        let mut queue = self.shared.queue();
+        let stalled = queue.threads == 0 || now.since(queue.last_begin) >= PATIENCE;
+        if queue.waiting.is_empty() || !stalled || queue.threads == MAX_THREADS {
             return;
         }
-        shared.threads += 1;
-        shared.last_begin = now;
-        let (clock, queue, finished) = (self.clock, Arc::clone(&self.shared), self.finished.clone());
-        tokio::task::spawn_blocking(move || drain(clock, &queue, &finished));
+        queue.threads += 1;
+        queue.last_begin = now;
+        let (clock, shared) = (self.clock, Arc::clone(&self.shared));
+        tokio::task::spawn_blocking(move || drain(clock, &shared));
     }
 
     /// Takes a run back that has not begun.
     pub(crate) fn withdraw(&self, run: u64) -> Option<Instance> {
-        let mut shared = lock(&self.shared);
-        let index = shared.waiting.iter().position(|job| job.run == run)?;
-        shared.waiting.remove(index).map(|job| job.instance)
+        let mut queue = self.shared.queue();
+        let index = queue.waiting.iter().position(|job| job.run == run)?;
+        queue.waiting.remove(index).map(|job| job.instance)
+    }
+}
+
+impl Drop for Pool {
+    /// The client is stopping: nobody wants what has not begun.
+    fn drop(&mut self) {
+        self.shared.queue().waiting.clear();
+    }
+}
+
+impl Shared {
+    /// No code that can panic runs under the lock, so a poisoned one is as good as any.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands in the run that a thread has ended and takes the next one.
+    fn exchange(&self, clock: Clock, finished: Option<Finished>) -> Option<Job> {
+        let mut queue = self.queue();
+        queue.finished.extend(finished);
+        let job = queue.waiting.pop_front();
+        match job {
+            Some(_) => queue.last_begin = clock.now(),
+            None => queue.threads -= 1,
+        }
+        // Before the last run begins, too: it may hang.
+        if queue.waiting.is_empty() && !queue.finished.is_empty() {
+            self.ended.notify_one();
+        }
+        job
     }
 }
 
 /// A thread's work: one run after the other until none waits.
-fn drain(clock: Clock, shared: &Mutex<Shared>, finished: &mpsc::Sender<Finished>) {
-    while let Some(job) = next_job(clock, shared) {
-        // Without a receiver the client is stopping.
-        if finished.blocking_send(run(job)).is_err() {
-            return;
-        }
+fn drain(clock: Clock, shared: &Shared) {
+    let mut finished = None;
+    while let Some(job) = shared.exchange(clock, finished.take()) {
+        finished = Some(run(job));
     }
-}
-
-fn next_job(clock: Clock, shared: &Mutex<Shared>) -> Option<Job> {
-    let mut shared = lock(shared);
-    let job = shared.waiting.pop_front();
-    match job {
-        Some(_) => shared.last_begin = clock.now(),
-        None => shared.threads -= 1,
-    }
-    job
 }
 
 fn run(job: Job) -> Finished {
@@ -151,9 +188,4 @@ fn run(job: Job) -> Finished {
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
-}
-
-/// No code that can panic runs under the lock, so a poisoned one is as good as any.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

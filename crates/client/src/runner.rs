@@ -41,6 +41,8 @@ pub(crate) struct Runner {
     budget: Budget,
     revision: Option<Revision>,
     runs: u64,
+    /// Empty between two calls, kept for its memory.
+    finished: Vec<Finished>,
 }
 
 struct Service {
@@ -93,6 +95,7 @@ impl Runner {
             budget,
             revision: None,
             runs: 0,
+            finished: Vec::new(),
         }
     }
 
@@ -149,6 +152,19 @@ impl Runner {
         [deadline, self.schedule.next(), self.ticks.next(), self.pool.next()].into_iter().flatten().min()
     }
 
+    /// Comes when there is something to do for [`Runner::take_ended`].
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        self.pool.ended()
+    }
+
+    /// Takes the runs that have ended.
+    pub(crate) fn take_ended(&mut self, now: Moment) {
+        let mut finished = std::mem::take(&mut self.finished);
+        self.pool.take_finished(&mut finished);
+        finished.drain(..).for_each(|finished| self.finish(finished, now));
+        self.finished = finished;
+    }
+
     /// Ends what is overdue, begins what is due, and returns what is to be reported. `wall_millis` is the wall clock.
     pub(crate) fn advance(&mut self, now: Moment, wall_millis: u64) -> Vec<Batch> {
         self.end_overdue(now);
@@ -157,8 +173,13 @@ impl Runner {
         self.ticks.take_ready(now)
     }
 
+    /// What has come of the open ticks, at the end of the client.
+    pub(crate) fn take_all(&mut self) -> Vec<Batch> {
+        self.ticks.take_all()
+    }
+
     /// Takes the end of a run.
-    pub(crate) fn finish(&mut self, finished: Finished, now: Moment) {
+    fn finish(&mut self, finished: Finished, now: Moment) {
         let Some(service) = self.services.get_mut(&finished.service) else { return };
         let State::Running(run) = &service.state else { return };
         // The run of a service of the same name that was replaced meanwhile.
@@ -191,11 +212,6 @@ impl Runner {
             let measured = Measured { service: finished.service, took: finished.took, outcome };
             self.ticks.add(tick, stamp, measured, now);
         }
-    }
-
-    /// What has come of the open ticks, at the end of the client.
-    pub(crate) fn take_all(&mut self) -> Vec<Batch> {
-        self.ticks.take_all()
     }
 
     fn end_overdue(&mut self, now: Moment) {

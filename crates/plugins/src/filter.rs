@@ -1,14 +1,23 @@
 //! Which devices, mounts or fields a plugin reports: two patterns, of which the service may set either.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use regex::Regex;
 
 use crate::Options;
+
+/// The most names whose verdicts are remembered.
+const MAX_KNOWN: usize = 4_096;
 
 /// Admits names by regular expressions, which are not anchored by themselves.
 #[derive(Debug)]
 pub(crate) struct Filter {
     include: Option<Regex>,
     exclude: Option<Regex>,
+    /// What was found about names before: the same ones come again and again, and to match one takes ten times as long as
+    /// to look it up.
+    known: RefCell<HashMap<String, bool>>,
 }
 
 impl Filter {
@@ -20,15 +29,30 @@ impl Filter {
         if include.is_none() && exclude.is_none() && !default_exclude.is_empty() {
             exclude = Some(known(default_exclude));
         }
-        Self { include, exclude }
+        Self { include, exclude, known: RefCell::default() }
     }
 
     /// Takes the parameter `include` alone, which replaces `default`.
     pub(crate) fn including(options: &mut Options<'_>, include: &'static str, default: &str) -> Self {
-        Self { include: Some(pattern(options, include).unwrap_or_else(|| known(default))), exclude: None }
+        let include = pattern(options, include).unwrap_or_else(|| known(default));
+        Self { include: Some(include), exclude: None, known: RefCell::default() }
     }
 
     pub(crate) fn admits(&self, name: &str) -> bool {
+        let mut known = self.known.borrow_mut();
+        if let Some(admits) = known.get(name) {
+            return *admits;
+        }
+        // Names that come and go for ever would fill the memory.
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        let admits = self.matches(name);
+        known.insert(name.to_owned(), admits);
+        admits
+    }
+
+    fn matches(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|include| include.is_match(name))
             && !self.exclude.as_ref().is_some_and(|exclude| exclude.is_match(name))
     }
@@ -71,6 +95,20 @@ mod tests {
         assert!(included.admits("loop0") && !included.admits("sda"));
         let both = filter(&[("include", "^loop"), ("exclude", "1$")]).unwrap();
         assert!(both.admits("loop0") && !both.admits("loop1"));
+    }
+
+    #[test]
+    fn verdicts_are_remembered_within_bounds() {
+        let default = filter(&[]).unwrap();
+        for round in 0..2 {
+            for number in 0..MAX_KNOWN + 9 {
+                assert!(
+                    !default.admits(&format!("loop{number}")) && default.admits(&format!("sda{number}")),
+                    "{round}"
+                );
+                assert!(default.known.borrow().len() <= MAX_KNOWN);
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
+use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 use rustix::io::Errno;
 
 use crate::CollectError;
@@ -19,6 +20,8 @@ const FIRST_BUFFER_BYTES: usize = 8 << 10;
 pub(crate) struct KernelFile {
     path: PathBuf,
     file: Option<File>,
+    /// Whether it can be replaced by another one of its name, as no file of procfs can.
+    replaceable: bool,
     /// All of it is initialized; the content is what stands before the length that the last read returned.
     buffer: Vec<u8>,
 }
@@ -26,7 +29,7 @@ pub(crate) struct KernelFile {
 impl KernelFile {
     /// Opens nothing yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, buffer: vec![0; FIRST_BUFFER_BYTES] }
+        Self { path, file: None, replaceable: true, buffer: vec![0; FIRST_BUFFER_BYTES] }
     }
 
     /// Reads the file as it is now and gives its content to `parse`.
@@ -72,13 +75,18 @@ impl KernelFile {
 
     /// Fills the buffer. At offset 0 the kernel makes the content anew; the reads that follow continue the same text.
     fn read(&mut self) -> io::Result<usize> {
-        // A regular file that was replaced (procfs has none) has no name any more.
-        if self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)) {
+        // One that was replaced has no name any more.
+        let is_gone = |file: &File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if self.replaceable && self.file.as_ref().is_some_and(is_gone) {
             self.file = None;
         }
         let file = match &mut self.file {
             Some(file) => file,
-            closed => closed.insert(File::open(&self.path)?),
+            closed => {
+                let file = closed.insert(File::open(&self.path)?);
+                self.replaceable = fstatfs(&*file).is_ok_and(|system| system.f_type != PROC_SUPER_MAGIC);
+                file
+            }
         };
         let mut length = 0;
         loop {

@@ -49,6 +49,7 @@ mod sysctl;
 mod tcpstat;
 mod thermal;
 mod time;
+mod timex;
 mod udp_queues;
 mod uname;
 mod vmstat;

@@ -3,7 +3,7 @@
 
 use hostwatch_wire::MetricType::{self, Counter, Gauge};
 
-use crate::attributes::{Attributes, Device};
+use crate::attributes::{Attributes, OpenFiles, number};
 use crate::filter::Filter;
 use crate::names::Names;
 use crate::{CollectError, Descriptor, Plugin, Samples};
@@ -48,6 +48,19 @@ const FAMILIES: [(&str, f64, MetricType, &str, &str); 17] = [
     ("tx_queue_len", 1.0, Gauge, "node_network_transmit_queue_length", "Packets that may wait to be sent."),
 ];
 
+/// The files of an interface: first those in words.
+const FILES: [&str; TEXTS.len() + FAMILIES.len()] = {
+    let mut files = [""; TEXTS.len() + FAMILIES.len()];
+    let mut index = 0;
+    while index < files.len() {
+        files[index] = if index < TEXTS.len() { TEXTS[index] } else { FAMILIES[index - TEXTS.len()].0 };
+        index += 1;
+    }
+    files
+};
+/// So many interfaces keep their files open. They make 264 descriptors, and a process may have a thousand.
+const KEPT: usize = 12;
+
 struct Netclass {
     filter: Filter,
     attributes: Attributes,
@@ -57,8 +70,9 @@ struct Netclass {
 }
 
 /// What the files of an interface say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Facts {
+    files: OpenFiles<{ FILES.len() }>,
     texts: [String; TEXTS.len()],
     numbers: [Option<f64>; FAMILIES.len()],
 }
@@ -106,23 +120,36 @@ impl Netclass {
         attributes.list(devices);
         let mut count = 0;
         devices.retain(|name| {
-            let Some(mut device) = filter.admits(name).then(|| attributes.device(name)).flatten() else { return false };
-            if count == facts.len() {
-                facts.push(Facts::default());
+            if !filter.admits(name) {
+                return false;
             }
-            facts[count].read(&mut device);
-            count += 1;
-            true
+            if count == facts.len() {
+                facts.push(Facts::new());
+            }
+            let is_there = facts[count].read(name, attributes);
+            if count >= KEPT {
+                facts[count].files.close();
+            }
+            count += usize::from(is_there);
+            is_there
         });
     }
 }
 
 impl Facts {
-    fn read(&mut self, device: &mut Device<'_>) {
-        for (text, name) in self.texts.iter_mut().zip(TEXTS) {
-            text.clear();
-            text.push_str(device.text(name).unwrap_or_default());
-        }
-        self.numbers = FAMILIES.map(|(name, ..)| device.number(name));
+    fn new() -> Self {
+        Self { files: OpenFiles::new(), texts: Default::default(), numbers: [None; FAMILIES.len()] }
+    }
+
+    /// Says whether there is such an interface.
+    fn read(&mut self, name: &str, attributes: &mut Attributes) -> bool {
+        let Self { files, texts, numbers } = self;
+        attributes.read(name, &FILES, files, |index, text| match index.checked_sub(TEXTS.len()) {
+            Some(index) => numbers[index] = text.and_then(number),
+            None => {
+                texts[index].clear();
+                texts[index].push_str(text.unwrap_or_default());
+            }
+        })
     }
 }

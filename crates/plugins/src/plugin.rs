@@ -12,7 +12,7 @@ use crate::options::{BuildError, Options};
 use crate::{
     Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
     hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
-    processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, udp_queues, uname, vmstat,
+    processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, timex, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -49,6 +49,7 @@ pub static PLUGINS: &[Descriptor] = &[
     tcpstat::DESCRIPTOR,
     thermal::DESCRIPTOR,
     time::DESCRIPTOR,
+    timex::DESCRIPTOR,
     udp_queues::DESCRIPTOR,
     uname::DESCRIPTOR,
     vmstat::DESCRIPTOR,
@@ -191,6 +192,9 @@ pub enum CollectError {
     /// A plugin that needs a thread of its own, and the system gives none.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// A clock of which the kernel does not tell the state.
+    #[error("cannot read the state of the clock: {0}")]
+    Clock(io::Error),
     /// Samples that make no layout, for example a series that came twice.
     #[error("unfit samples: {0}")]
     Layout(#[from] InvalidLayout),

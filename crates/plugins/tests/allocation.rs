@@ -11,7 +11,7 @@ use hostwatch_plugins::{Access, PLUGINS, Plugin, Roots, Run, Samples, find};
 use hostwatch_wire::{MetricType, Parameters};
 
 /// What reads no file of the host, and so has no cases.
-const OF_NO_FILES: [&str; 2] = ["client", "exec"];
+const OF_NO_FILES: [&str; 3] = ["client", "exec", "timex"];
 
 fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
     samples.begin();
@@ -69,6 +69,14 @@ fn what_the_client_says_of_itself_costs_no_allocation() {
     let mut plugin = find("client").unwrap().build(&access, &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
     collect(&mut *plugin, &mut samples);
+    collect(&mut *plugin, &mut samples);
+    assert_eq!(measure(|| assert!(!collect(&mut *plugin, &mut samples))).count_total, 0);
+}
+
+#[test]
+fn asking_the_kernel_itself_costs_no_allocation_either() {
+    let mut plugin = find("timex").unwrap().build(&Roots::default().into(), &Parameters::new(), Duration::MAX).unwrap();
+    let mut samples = Samples::new();
     collect(&mut *plugin, &mut samples);
     assert_eq!(measure(|| assert!(!collect(&mut *plugin, &mut samples))).count_total, 0);
 }

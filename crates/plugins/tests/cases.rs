@@ -11,7 +11,7 @@ use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Roots, Samples, find,
 use hostwatch_wire::Parameters;
 
 /// What reads no file of the host has its tests elsewhere.
-const OF_NO_FILES: [&str; 2] = ["client", "exec"];
+const OF_NO_FILES: [&str; 3] = ["client", "exec", "timex"];
 
 #[test]
 fn every_case_gives_what_is_expected() {

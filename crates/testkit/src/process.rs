@@ -162,16 +162,14 @@ impl Process {
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }
 
-    /// CPU time that all its threads have used, user and system, in steps of 10 ms. Source: /proc/PID/stat.
+    /// CPU time that all its threads have used, user and system, to the nanosecond.
     ///
     /// # Errors
     /// When it has ended and was reaped.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let fields = self.stat_after_name()?;
-        let ticks = |field: usize| -> Result<u64> { Ok(fields.get(field).context("a short line")?.parse()?) };
-        // proc(5): utime is field 14 and stime 15 of the whole line; the name is field 2.
-        let ticks = ticks(14 - 3)? + ticks(15 - 3)?;
-        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+        let pid = nix::unistd::Pid::from_raw(self.pid().try_into()?);
+        let time = nix::time::clock_getcpuclockid(pid).and_then(nix::time::ClockId::now);
+        Ok(time.with_context(|| format!("the CPU time of {}", self.name))?.into())
     }
 
     /// Resident memory in bytes. Source: /proc/PID/stat.

@@ -134,6 +134,7 @@ pub fn package_of(program: &str) -> &str {
         "redis-benchmark" | "redis-cli" => "redis-tools",
         "/usr/lib/nagios/plugins/check_disk" => "monitoring-plugins-basic",
         "ip" => "iproute2",
+        "collectd" => "collectd-core",
         "dh" => "debhelper",
         "dockerd" | "docker" => "docker.io",
         "dpkg-buildpackage" => "dpkg-dev",

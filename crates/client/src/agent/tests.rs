@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use hostwatch_wire::ServiceConfig;
-use tokio::sync::mpsc;
 
 use super::*;
-use crate::pool::MAX_THREADS;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -15,28 +13,26 @@ fn config(services: Vec<ServiceConfig>) -> HostConfig {
     HostConfig { revision, services }
 }
 
-fn agent(clock: Clock) -> (Agent, mpsc::Receiver<Finished>) {
-    let (sender, finished) = mpsc::channel(MAX_THREADS);
+fn agent(clock: Clock) -> Agent {
     let limits = Limits { max_age: Duration::from_secs(900), max_size: 1 << 20 };
-    let agent = Agent::new(Parts {
+    Agent::new(Parts {
         host: "web01".parse().unwrap(),
         labels: BTreeMap::new(),
         access: Access::default(),
         budget: Budget { per_service: 100, per_host: 100 },
         clock,
         ring: Ring::new(Epoch(1), limits),
-        pool: Pool::new(clock, sender),
+        pool: Pool::new(clock),
         outbox: Outbox::default(),
         config_file: watch::Sender::new(None),
         read_config_again: Arc::new(Notify::new()),
-    });
-    (agent, finished)
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
     let clock = Clock::start();
-    let (mut agent, mut finished) = agent(clock);
+    let mut agent = agent(clock);
     let (name, interval_ms) = ("load".parse().unwrap(), INTERVAL.as_secs() * 1_000);
     let service =
         ServiceConfig { name, plugin: "load".to_owned(), interval_ms, timeout_ms: None, parameters: BTreeMap::new() };
@@ -54,7 +50,7 @@ async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
         // A machine under load wakes up to 20 ms late.
         let late = Duration::from_millis(turn * 7 % 21);
         tokio::select! {
-            Some(run) = finished.recv() => agent.finish(run),
+            () = agent.ended() => {}
             () = tokio::time::sleep_until(clock.instant(next + late)) => {}
         }
     }

@@ -6,7 +6,6 @@ use std::sync::{Condvar, Mutex};
 use hostwatch_plugins::{BuildError, CollectError, Options, Plugin};
 use hostwatch_wire::{ContentHash, MetricType, Parameter};
 use proptest::prelude::*;
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::clock::Clock;
@@ -98,16 +97,14 @@ impl Drop for OpenGate {
 
 struct Rig {
     runner: Runner,
-    finished: mpsc::Receiver<Finished>,
     now: Moment,
 }
 
 impl Rig {
     fn new(services: &[ServiceConfig]) -> Self {
-        let (sender, finished) = mpsc::channel(64);
         let host = "web01".parse().unwrap();
-        let runner = Runner::new(&host, CATALOG, Access::default(), BUDGET, Pool::new(Clock::start(), sender));
-        let mut rig = Self { runner, finished, now: Moment::from_millis(1_700_000_000_000) };
+        let runner = Runner::new(&host, CATALOG, Access::default(), BUDGET, Pool::new(Clock::start()));
+        let mut rig = Self { runner, now: Moment::from_millis(1_700_000_000_000) };
         assert!(rig.apply(services).is_empty());
         rig
     }
@@ -120,17 +117,16 @@ impl Rig {
     async fn step(&mut self, millis: u64, runs: usize) -> Vec<(String, Status, String)> {
         self.now = self.now + Duration::from_millis(millis);
         let mut batches = self.runner.advance(self.now, self.now.as_millis());
-        for _ in 0..runs {
-            let finished = loop {
-                // A run that hangs ahead of this one gives way after a moment.
-                self.runner.pool.relieve();
-                match tokio::time::timeout(Duration::from_millis(5), self.finished.recv()).await {
-                    Ok(finished) => break finished.unwrap(),
-                    Err(_) => continue,
-                }
-            };
-            self.runner.finish(finished, self.now);
+        let mut finished = Vec::new();
+        while finished.len() < runs {
+            // A run that hangs ahead of one that is waited for gives way after a moment.
+            self.runner.pool.relieve();
+            self.runner.pool.take_finished(&mut finished);
+            if finished.len() < runs {
+                let _ = tokio::time::timeout(Duration::from_millis(5), self.runner.ended()).await;
+            }
         }
+        finished.into_iter().for_each(|finished| self.runner.finish(finished, self.now));
         // A run that hangs has to have begun before simulated time goes on, or its deadline would find it still waiting.
         while self.runner.pool.next().is_some() {
             self.runner.pool.relieve();

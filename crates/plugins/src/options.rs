@@ -138,6 +138,11 @@ impl<'a> Options<'a> {
         if self.mistakes.is_empty() { Ok(()) } else { Err(BuildError(self.mistakes)) }
     }
 
+    /// What was asked for.
+    pub(crate) fn known(self) -> Vec<&'static str> {
+        self.known
+    }
+
     fn get(&mut self, name: &'static str) -> Option<&'a Parameter> {
         self.known.push(name);
         self.parameters.get(name)

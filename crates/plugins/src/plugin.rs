@@ -107,6 +107,16 @@ impl Descriptor {
         options.finish()?;
         plugin
     }
+
+    /// The names of its parameters.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<&'static str> {
+        let (parameters, access) = (Parameters::new(), Access::default());
+        let mut options = Options::new(&parameters, &access, Duration::MAX);
+        // Whether it can be made without any does not matter: it has asked for each.
+        drop((self.build)(&access.roots, &mut options));
+        options.known()
+    }
 }
 
 /// What plugins may touch.

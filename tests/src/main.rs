@@ -51,6 +51,8 @@ mod restarts;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]
+mod scrape;
+#[cfg(test)]
 mod security;
 #[cfg(test)]
 mod security_steps;
@@ -58,6 +60,8 @@ mod security_steps;
 mod service_manager;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod textfile;
 #[cfg(test)]
 mod web_config;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::fleet::DEADLINE;
 const OF_THE_EXPORTER: [&str; 1] = ["node_exporter_build_info"];
 
 /// Families of node_exporter's defaults that no plugin reports yet, by the beginning of their names.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 10] = [
     "node_btrfs_",
     "node_dmi_",
     "node_edac_",
@@ -23,13 +23,12 @@ const NOT_YET: [&str; 11] = [
     "node_nvme_",
     "node_rapl_",
     "node_systemd_",
-    "node_textfile_",
     "node_xfs_",
     "node_zfs_",
 ];
 
 /// Collectors of node_exporter's defaults that no plugin of ours stands for by default.
-const NO_COLLECTOR: [&str; 16] = [
+const NO_COLLECTOR: [&str; 15] = [
     "bcache",
     "btrfs",
     "dmi",
@@ -43,7 +42,6 @@ const NO_COLLECTOR: [&str; 16] = [
     "rapl",
     "systemd",
     "tapestats",
-    "textfile",
     "xfs",
     "zfs",
 ];

@@ -20,12 +20,13 @@ struct Tally {
 const SLOW: [&str; 4] = ["prometheus", "packages::", "images::", "systemd"];
 
 /// What the tests need that `--quick` leaves in.
-const QUICK_PROGRAMS: [&str; 8] = [
+const QUICK_PROGRAMS: [&str; 9] = [
     "/usr/lib/nagios/plugins/check_disk",
     "bindfs",
     "curl",
     "ip",
     "openssl",
+    "prometheus-redis-exporter",
     "redis-benchmark",
     "redis-cli",
     "redis-server",

@@ -79,7 +79,7 @@ mod tests {
     /// What a check that is this script of the shell says as a message and as a page.
     fn check(script: &str, timeout: Duration) -> Result<(String, String), String> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        let allowed = Allowed { exec: [("it".to_owned(), command)].into() };
+        let allowed = Allowed { exec: [("it".to_owned(), command)].into(), ..Allowed::default() };
         let access = Access { allowed, ..Access::default() };
         let parameters = Parameters::from([("command".to_owned(), Parameter::Text("it".to_owned()))]);
         let mut plugin = DESCRIPTOR.build(&access, &parameters, timeout).map_err(|error| error.to_string())?;

@@ -51,6 +51,12 @@ impl Names {
         self.ranges.retain(|range| keep(&self.text[range.clone()]));
     }
 
+    /// Sorts by the names alone, as a person would look them up.
+    pub(crate) fn sort_as_text(&mut self) {
+        let text = &self.text;
+        self.ranges.sort_unstable_by_key(|range| &text[range.clone()]);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.ranges.iter().map(|range| &self.text[range.clone()])
     }

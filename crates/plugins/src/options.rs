@@ -1,12 +1,13 @@
 //! A plugin's parameters with their types. Every mistake in them is noted, and all are reported together.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_wire::{Parameter, Parameters};
 
-use crate::{Access, Ledger};
+use crate::{Access, Directory, Ledger, Target};
 
 /// What a service tells its plugin. Each getter also marks its parameter as known.
 #[derive(Debug)]
@@ -56,23 +57,49 @@ impl<'a> Options<'a> {
 
     /// A command that the host's owner allowed, by its name.
     pub fn allowed_command(&mut self, name: &'static str) -> Option<(&'a str, &'a [String])> {
-        let wanted = self.text(name);
-        let exec = &self.access.allowed.exec;
-        let found = wanted.and_then(|wanted| exec.get_key_value(wanted));
-        if found.is_none() && (wanted.is_some() || !self.parameters.contains_key(name)) {
-            let names = exec.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let names = if names.is_empty() { "nothing" } else { &names };
-            match wanted {
-                Some(wanted) => {
-                    let what = format_args!("{wanted:?} is not allowed on this host, whose [allow.exec] has {names}");
-                    self.mistake(name, what);
-                }
-                None => {
-                    self.mistake(name, format_args!("missing; name one of the host's [allow.exec], which has {names}"))
-                }
+        let (name, command) = self.allowed(name, None, "exec", &self.access.allowed.exec)?;
+        Some((name, command.as_slice()))
+    }
+
+    /// A directory that the host's owner allowed, by its name; `default` if the service names none.
+    pub fn allowed_directory(&mut self, name: &'static str, default: &'static str) -> Option<&'a Directory> {
+        self.allowed(name, Some(default), "textfile", &self.access.allowed.textfile).map(|(_, directory)| directory)
+    }
+
+    /// An exporter that the host's owner allowed, by its name.
+    pub fn allowed_target(&mut self, name: &'static str) -> Option<(&'a str, &'a Target)> {
+        self.allowed(name, None, "scrape", &self.access.allowed.scrape)
+    }
+
+    /// What the host's owner calls as the parameter `name` says.
+    fn allowed<T>(
+        &mut self,
+        name: &'static str,
+        default: Option<&'static str>,
+        table: &str,
+        allowed: &'a BTreeMap<String, T>,
+    ) -> Option<(&'a str, &'a T)> {
+        let is_given = self.parameters.contains_key(name);
+        let wanted = self.text(name).or(default.filter(|_| !is_given));
+        let names = || match allowed.keys().map(String::as_str).collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "nothing".to_owned(),
+            names => names,
+        };
+        match wanted.map(|wanted| (wanted, allowed.get_key_value(wanted))) {
+            Some((_, Some((name, found)))) => return Some((name, found)),
+            Some((wanted, None)) => self.mistake(
+                name,
+                format_args!("{wanted:?} is not allowed on this host, whose [allow.{table}] has {}", names()),
+            ),
+            None if is_given => {}
+            None => {
+                self.mistake(
+                    name,
+                    format_args!("missing; name one of the host's [allow.{table}], which has {}", names()),
+                );
             }
         }
-        found.map(|(name, command)| (name.as_str(), command.as_slice()))
+        None
     }
 
     /// `true` or `false`.

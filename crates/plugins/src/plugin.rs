@@ -9,10 +9,12 @@ use std::time::Duration;
 use hostwatch_wire::{InvalidLayout, Parameters};
 
 use crate::options::{BuildError, Options};
+use crate::scrape::Target;
 use crate::{
     Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
     hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
-    processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, timex, udp_queues, uname, vmstat,
+    processes, schedstat, scrape, selinux, sockstat, softnet, stat, tcpstat, textfile, thermal, time, timex,
+    udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -42,11 +44,13 @@ pub static PLUGINS: &[Descriptor] = &[
     pressure::DESCRIPTOR,
     processes::DESCRIPTOR,
     schedstat::DESCRIPTOR,
+    scrape::DESCRIPTOR,
     selinux::DESCRIPTOR,
     sockstat::DESCRIPTOR,
     softnet::DESCRIPTOR,
     stat::DESCRIPTOR,
     tcpstat::DESCRIPTOR,
+    textfile::DESCRIPTOR,
     thermal::DESCRIPTOR,
     time::DESCRIPTOR,
     timex::DESCRIPTOR,
@@ -142,6 +146,19 @@ impl From<Roots> for Access {
 pub struct Allowed {
     /// Programs with all their arguments.
     pub exec: BTreeMap<String, Vec<String>>,
+    /// Exporters of Prometheus.
+    pub scrape: BTreeMap<String, Target>,
+    /// Directories with figures in files.
+    pub textfile: BTreeMap<String, Directory>,
+}
+
+/// A directory of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it may be missing, because nobody named it.
+    pub is_optional: bool,
 }
 
 /// Where the host is seen, which inside a container is not at the usual places.
@@ -194,6 +211,14 @@ pub enum CollectError {
     /// A command that cannot be run, or that has no end.
     #[error("{name}: {what}")]
     Command {
+        /// What the host's owner calls it.
+        name: String,
+        /// What is wrong, for people.
+        what: String,
+    },
+    /// An exporter that gives no page which could be read.
+    #[error("{name}: {what}")]
+    Target {
         /// What the host's owner calls it.
         name: String,
         /// What is wrong, for people.

@@ -97,13 +97,18 @@ impl Samples {
 
     /// Adds a series of the family that was begun last. Labels may come in any order; sorted by name costs least.
     pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.push_part(Suffix::None, labels, value);
+    }
+
+    /// Adds a series whose name carries something behind that of its family, such as a bucket of a histogram.
+    pub fn push_part(&mut self, suffix: Suffix, labels: &[(&str, &str)], value: f64) {
         if self.values.len() >= self.budget {
             self.left_out += 1;
             return;
         }
         self.values.push(value);
         if self.rebuilt.is_none() {
-            if self.next_series_is(labels) {
+            if self.next_series_is(suffix, labels) {
                 self.series += 1;
                 return;
             }
@@ -119,7 +124,7 @@ impl Samples {
             rebuilt.families.push(Family { name, kind, help, series: Vec::new() });
         }
         if let Some(family) = rebuilt.families.last_mut() {
-            family.series.push(Series { suffix: Suffix::None, labels });
+            family.series.push(Series { suffix, labels });
         }
     }
 
@@ -199,12 +204,12 @@ impl Samples {
         next.is_some_and(|family| family.name == name && family.kind == kind && family.help == help)
     }
 
-    fn next_series_is(&self, labels: &[(&str, &str)]) -> bool {
+    fn next_series_is(&self, suffix: Suffix, labels: &[(&str, &str)]) -> bool {
         let family = self.families.checked_sub(1).and_then(|last| self.layout.families.get(last));
         let next = family.and_then(|family| family.series.get(self.series));
         next.is_some_and(|series| {
             let expected = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-            series.suffix == Suffix::None && expected.eq(labels.iter().copied())
+            series.suffix == suffix && expected.eq(labels.iter().copied())
         })
     }
 

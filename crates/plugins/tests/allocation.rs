@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use hostwatch_plugins::{Access, PLUGINS, Plugin, Roots, Run, Samples, find};
+use hostwatch_plugins::{Access, Allowed, Directory, Origin, PLUGINS, Page, Plugin, Roots, Run, Samples, find};
+use hostwatch_wire::text::Format;
 use hostwatch_wire::{MetricType, Parameters};
 
 /// What reads no file of the host, and so has no cases.
-const OF_NO_FILES: [&str; 3] = ["client", "exec", "timex"];
+const OF_NO_FILES: [&str; 4] = ["client", "exec", "scrape", "timex"];
 
 fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
     samples.begin();
@@ -30,7 +31,10 @@ fn a_collection_of_the_same_shape_allocates_nothing() {
                 continue;
             }
             let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
-            let mut plugin = descriptor.build(&roots.clone().into(), &Parameters::new(), Duration::MAX).unwrap();
+            let textfile = Directory { path: case.join("textfile"), is_optional: true };
+            let allowed = Allowed { textfile: [("default".to_owned(), textfile)].into(), ..Allowed::default() };
+            let access = Access { roots, allowed, ..Access::default() };
+            let mut plugin = descriptor.build(&access, &Parameters::new(), Duration::MAX).unwrap();
             let mut samples = Samples::new();
             let first = measure(|| assert!(collect(&mut *plugin, &mut samples), "{}", case.display()));
             assert!(first.count_total > 0, "the allocations are not counted");
@@ -44,6 +48,27 @@ fn a_collection_of_the_same_shape_allocates_nothing() {
         }
         assert!(measured > 0, "no case of {} has samples", descriptor.name);
     }
+}
+
+#[test]
+fn a_page_of_the_same_shape_allocates_nothing() {
+    let page = |value: usize| {
+        let buckets =
+            |n: usize| (1..9).map(move |le| format!("h_bucket{{n=\"{n}\\n\",le=\"{le}\",job=\"j\"}} {value}\n"));
+        let series = (0..500).flat_map(|n| buckets(n).chain([format!("h_sum{{n=\"{n}\\n\"}} {value}\n")]));
+        format!("# HELP h A \\\\ histogram.\n# TYPE h histogram\n{}x {value}\n", series.collect::<String>())
+    };
+    let (mut read, mut samples) = (Page::default(), Samples::new());
+    let mut collect = |text: &str| {
+        samples.begin();
+        read.parse(text.as_bytes(), Origin::Exporter(Format::Text)).unwrap();
+        read.push_to(&mut samples);
+        samples.finish().unwrap()
+    };
+    let pages = [page(1), page(2), page(3)];
+    assert!(collect(&pages[0]));
+    assert!(!collect(&pages[1]));
+    assert_eq!(measure(|| assert!(!collect(&pages[2]))).count_total, 0);
 }
 
 #[test]

@@ -7,11 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Roots, Samples, find, write_text};
+use hostwatch_plugins::{
+    Access, Allowed, CollectError, Descriptor, Directory, PLUGINS, Roots, Samples, find, write_text,
+};
 use hostwatch_wire::Parameters;
 
 /// What reads no file of the host has its tests elsewhere.
-const OF_NO_FILES: [&str; 3] = ["client", "exec", "timex"];
+const OF_NO_FILES: [&str; 4] = ["client", "exec", "scrape", "timex"];
 
 #[test]
 fn every_case_gives_what_is_expected() {
@@ -45,13 +47,17 @@ fn every_folder_of_cases_belongs_to_a_plugin() {
 fn result(plugin: &Descriptor, case: &Path) -> String {
     match page(plugin, case) {
         Ok(page) => page,
-        Err(error) => format!("error: {error}\n").replace(&format!("{}/", case.display()), ""),
+        Err(error) => format!("error: {error}\n"),
     }
+    .replace(&format!("{}/", case.display()), "")
 }
 
 fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
     let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
-    let mut plugin = plugin.build(&roots.clone().into(), &Parameters::new(), Duration::MAX).unwrap();
+    let textfile = Directory { path: case.join("textfile"), is_optional: true };
+    let allowed = Allowed { textfile: [("default".to_owned(), textfile)].into(), ..Allowed::default() };
+    let mut plugin =
+        plugin.build(&Access { roots, allowed, ..Access::default() }, &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
     samples.begin();
     plugin.collect(&mut samples)?;
@@ -59,10 +65,14 @@ fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
     let mut page = Vec::new();
     write_text(samples.layout(), samples.values(), &mut page);
     let page = String::from_utf8(page).unwrap();
-    // The clock is the one thing that no folder can hold.
-    let line =
-        |line: &str| if line.starts_with("node_time_seconds ") { "node_time_seconds NOW" } else { line }.to_owned();
-    Ok(page.lines().map(|text| line(text) + "\n").collect())
+    // Clocks are the one thing that no folder can hold.
+    let line = |line: &str| match line.split_once(' ') {
+        Some((series @ "node_time_seconds", _)) => format!("{series} NOW"),
+        Some((series, _)) if series.starts_with("node_textfile_mtime_seconds") => format!("{series} THEN"),
+        _ => line.to_owned(),
+    };
+    let page: String = page.lines().map(|text| line(text) + "\n").collect();
+    Ok(page + &samples.message().map_or_else(String::new, |message| format!("message: {message}\n")))
 }
 
 fn cases() -> PathBuf {

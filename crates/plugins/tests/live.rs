@@ -18,7 +18,7 @@ fn collect(name: &str) -> Samples {
 
 #[test]
 fn every_plugin_works_here() {
-    for descriptor in PLUGINS.iter().filter(|plugin| plugin.name != "exec") {
+    for descriptor in PLUGINS.iter().filter(|plugin| !["exec", "scrape", "textfile"].contains(&plugin.name)) {
         let samples = collect(descriptor.name);
         // What this machine does not have is no error, and gives no samples.
         assert_eq!(samples.values().len(), samples.layout().len(), "{}", descriptor.name);

@@ -13,11 +13,10 @@ use hostwatch_plugins::{Access, Delivery, Descriptor, PLUGINS, Run, Samples, wri
 use hostwatch_wire::{Parameter, Parameters};
 
 /// What dashboards read and nobody reports, by the beginning of the names, and why.
-const NOT_REPORTED: [(&str, &str); 4] = [
+const NOT_REPORTED: [(&str, &str); 3] = [
     ("node_exporter_build_info", "is about another program; hostwatch_host_info has the client's version"),
     ("node_netstat_Tcp_MaxConn", "is no default of node_exporter either, and Linux says -1 on every machine"),
     ("node_systemd_", "is of the plugin systemd, which needs a machine that systemd has booted"),
-    ("node_textfile_", "is of the plugin textfile, which has a test of its own"),
 ];
 
 /// Plugins whose series, or some of them, are in no folder of cases: what is asked of the kernel or of the client itself.
@@ -82,8 +81,12 @@ fn describe(plugin: &Descriptor, page: &mut String) {
         let described = parameters.iter().map(|name| format!("`{name}` ({})", kind_of(plugin, name)));
         writeln!(page, "\nParameters: {}.", described.collect::<Vec<_>>().join(", ")).unwrap();
     }
+    let families = families(plugin);
+    if families.is_empty() {
+        return;
+    }
     writeln!(page, "\n| series | type | what |\n| --- | --- | --- |").unwrap();
-    for (name, family) in families(plugin) {
+    for (name, family) in families {
         let labels: BTreeSet<&str> = family.labels.iter().flatten().map(String::as_str).collect();
         let labels = labels.into_iter().collect::<Vec<_>>().join(", ");
         let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
@@ -131,6 +134,10 @@ fn families(plugin: &Descriptor) -> BTreeMap<String, Family> {
     }
     if OF_NO_FILES.contains(&plugin.name) {
         add(&live(plugin), &mut families);
+    }
+    if plugin.name == "textfile" {
+        // The others are those of the files.
+        families.retain(|name, _| name.starts_with("node_textfile_"));
     }
     families
 }

@@ -5,14 +5,16 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
-use crate::metric::{MAX_LABEL_VALUE_BYTES, is_label_name, is_metric_name, is_reserved_metric};
+use crate::metric::{MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, is_label_name, is_metric_name, is_reserved_metric};
 use crate::{Label, LayoutId, MetricType, Suffix};
 
-const MAX_FAMILIES: usize = 10_000;
+/// Families of a layout.
+pub const MAX_FAMILIES: usize = 10_000;
 const MAX_SERIES: usize = 50_000;
-const MAX_LABELS: usize = 64;
-const MAX_NAME_BYTES: usize = 200;
-const MAX_HELP_BYTES: usize = 1_024;
+/// Labels of a series.
+pub const MAX_LABELS: usize = 64;
+/// Bytes of what a family says about itself.
+pub const MAX_HELP_BYTES: usize = 1_024;
 
 /// The series of one service, in the order of their values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

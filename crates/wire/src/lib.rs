@@ -23,8 +23,11 @@ pub use host_message::{
     MAX_SERVICE_MESSAGE_BYTES, Refusal, Report, RingRange, ServiceReport, Status,
 };
 pub use ids::{ContentHash, Epoch, HostId, InvalidName, LayoutId, Life, ServerId, ServiceName};
-pub use layout::{EncodedLayout, Family, InvalidLayout, Layout, Series};
-pub use metric::{Label, MetricType, Suffix, is_label_name, is_metric_name, is_reserved_label};
+pub use layout::{EncodedLayout, Family, InvalidLayout, Layout, MAX_FAMILIES, MAX_HELP_BYTES, MAX_LABELS, Series};
+pub use metric::{
+    Label, MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, MetricType, Suffix, is_label_name, is_metric_name, is_reserved_label,
+    is_reserved_metric,
+};
 pub use names::{Channel, InvalidPrefix, Names};
 pub use server_message::{Ack, Known, Resend, SeqRange, ServerBody, ServerMessage, WantLayout, Welcome};
 pub use values::Values;

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::bounded;
 
 /// Bytes of a metric's or label's name.
-const MAX_NAME_BYTES: usize = 200;
+pub const MAX_NAME_BYTES: usize = 200;
 /// Bytes of a label's value.
-pub(crate) const MAX_LABEL_VALUE_BYTES: usize = 1_024;
+pub const MAX_LABEL_VALUE_BYTES: usize = 1_024;
 
 /// The type of a family, as in the `# TYPE` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,7 +137,8 @@ pub fn is_reserved_label(name: &str) -> bool {
 }
 
 /// Whether a series of a host may not be called `name`.
-pub(crate) fn is_reserved_metric(name: &str) -> bool {
+#[must_use]
+pub fn is_reserved_metric(name: &str) -> bool {
     /// Of our own series, a host sends the client's figures about itself and the results of its checks.
     const OURS_FROM_HOSTS: [&str; 3] = ["hostwatch_client_", "hostwatch_check_", "hostwatch_series_dropped"];
     name == "up"

@@ -53,6 +53,8 @@ fn the_shipped_file_is_valid_and_says_what_holds_without_it() {
         "sysfs = ",
         "rootfs = ",
         "[allow.exec]",
+        "[allow.scrape]",
+        "[allow.textfile]",
         "[buffer]",
         "max_age = ",
         "max_size = ",

@@ -38,6 +38,7 @@ mod page;
 mod plugin;
 mod power_supply;
 mod pressure;
+mod process;
 mod processes;
 mod samples;
 mod schedstat;

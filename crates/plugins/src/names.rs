@@ -51,6 +51,10 @@ impl Names {
         self.ranges.retain(|range| keep(&self.text[range.clone()]));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.ranges.iter().map(|range| &self.text[range.clone()])
     }

@@ -12,7 +12,8 @@ use crate::options::{BuildError, Options};
 use crate::{
     Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
     hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
-    processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, timex, udp_queues, uname, vmstat,
+    process, processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, timex, udp_queues, uname,
+    vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -40,6 +41,7 @@ pub static PLUGINS: &[Descriptor] = &[
     os::DESCRIPTOR,
     power_supply::DESCRIPTOR,
     pressure::DESCRIPTOR,
+    process::DESCRIPTOR,
     processes::DESCRIPTOR,
     schedstat::DESCRIPTOR,
     selinux::DESCRIPTOR,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod case;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -29,8 +31,7 @@ fn a_collection_of_the_same_shape_allocates_nothing() {
             if !fs::read_to_string(case.join("expected.txt")).unwrap().starts_with("# HELP") {
                 continue;
             }
-            let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
-            let mut plugin = descriptor.build(&roots.clone().into(), &Parameters::new(), Duration::MAX).unwrap();
+            let mut plugin = case::build(descriptor, &case);
             let mut samples = Samples::new();
             let first = measure(|| assert!(collect(&mut *plugin, &mut samples), "{}", case.display()));
             assert!(first.count_total > 0, "the allocations are not counted");

@@ -59,6 +59,8 @@ mod service_manager;
 #[cfg(test)]
 mod systemd;
 #[cfg(test)]
+mod units;
+#[cfg(test)]
 mod web_config;
 #[cfg(test)]
 mod workspace;

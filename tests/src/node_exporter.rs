@@ -22,7 +22,6 @@ const NOT_YET: [&str; 11] = [
     "node_nfs",
     "node_nvme_",
     "node_rapl_",
-    "node_systemd_",
     "node_textfile_",
     "node_xfs_",
     "node_zfs_",

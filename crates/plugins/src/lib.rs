@@ -47,6 +47,7 @@ mod sockstat;
 mod softnet;
 mod stat;
 mod sysctl;
+mod systemd;
 mod tcpstat;
 mod thermal;
 mod time;

@@ -12,8 +12,8 @@ use crate::options::{BuildError, Options};
 use crate::{
     Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
     hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
-    process, processes, schedstat, selinux, sockstat, softnet, stat, tcpstat, thermal, time, timex, udp_queues, uname,
-    vmstat,
+    process, processes, schedstat, selinux, sockstat, softnet, stat, systemd, tcpstat, thermal, time, timex,
+    udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -48,6 +48,7 @@ pub static PLUGINS: &[Descriptor] = &[
     sockstat::DESCRIPTOR,
     softnet::DESCRIPTOR,
     stat::DESCRIPTOR,
+    systemd::DESCRIPTOR,
     tcpstat::DESCRIPTOR,
     thermal::DESCRIPTOR,
     time::DESCRIPTOR,
@@ -198,6 +199,14 @@ pub enum CollectError {
     Command {
         /// What the host's owner calls it.
         name: String,
+        /// What is wrong, for people.
+        what: String,
+    },
+    /// The bus of the system, or who should answer there.
+    #[error("cannot ask systemd through {}: {what}", path.display())]
+    Bus {
+        /// Where the bus listens.
+        path: PathBuf,
         /// What is wrong, for people.
         what: String,
     },

@@ -13,7 +13,7 @@ use hostwatch_plugins::{Access, PLUGINS, Plugin, Roots, Run, Samples, find};
 use hostwatch_wire::{MetricType, Parameters};
 
 /// What reads no file of the host, and so has no cases.
-const OF_NO_FILES: [&str; 3] = ["client", "exec", "timex"];
+const OF_NO_FILES: [&str; 4] = ["client", "exec", "systemd", "timex"];
 
 fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
     samples.begin();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Samples, find, write_text};
 
 /// What reads no file of the host has its tests elsewhere.
-const OF_NO_FILES: [&str; 3] = ["client", "exec", "timex"];
+const OF_NO_FILES: [&str; 4] = ["client", "exec", "systemd", "timex"];
 
 #[test]
 fn every_case_gives_what_is_expected() {

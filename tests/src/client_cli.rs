@@ -135,9 +135,9 @@ fn an_unknown_plugin_is_named_with_those_that_exist() -> Result<()> {
     let answer = ask_client(&["--once", "--plugin", "load", "--plugin", "cqu"], &[("HOSTWATCH_HOST", "web")])?;
     let expected = "hostwatch-client: there is no plugin \"cqu\"; there are arp, bonding, client, conntrack, cpu, \
                     cpufreq, diskstats, entropy, exec, filefd, filesystem, hwmon, interrupts, kernel_hung, load, mdadm, \
-                    memory, netclass, netdev, netstat, os, power_supply, pressure, processes, schedstat, scrape, \
-                    selinux, sockstat, softnet, stat, tcpstat, textfile, thermal, time, timex, udp_queues, uname, \
-                    vmstat\n";
+                    memory, netclass, netdev, netstat, os, power_supply, pressure, process, processes, schedstat, \
+                    scrape, selinux, sockstat, softnet, stat, systemd, tcpstat, textfile, thermal, time, timex, \
+                    udp_queues, uname, vmstat\n";
     assert_eq!(answer, Answer::failed(Some(1), expected));
     Ok(())
 }

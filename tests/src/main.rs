@@ -63,6 +63,8 @@ mod systemd;
 #[cfg(test)]
 mod textfile;
 #[cfg(test)]
+mod units;
+#[cfg(test)]
 mod web_config;
 #[cfg(test)]
 mod workspace;

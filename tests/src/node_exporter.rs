@@ -13,7 +13,7 @@ use crate::fleet::DEADLINE;
 /// Families that are not ours to report, by the beginning of their names: what the exporter says about itself.
 const OF_THE_EXPORTER: [&str; 1] = ["node_exporter_build_info"];
 
-/// Families of node_exporter's defaults that no plugin reports yet, by the beginning of their names.
+/// Families of node_exporter's defaults that no plugin reports by default, by the beginning of their names.
 const NOT_YET: [&str; 10] = [
     "node_btrfs_",
     "node_dmi_",

@@ -43,6 +43,26 @@ rm -f "$STATE_DIRECTORY/suid"
 "#;
 
 #[test]
+fn systemds_units_can_be_seen_from_inside() -> Result<()> {
+    let machine = Machine::with_packages()?;
+    let page = Page::parse(&inside(&machine, "hostwatch-client", "hostwatch-client --once --plugin systemd")?)?;
+    let state = |name: &str, state: &str| {
+        let found =
+            page.series("node_systemd_unit_state").find(|series| series.has(&[("name", name), ("state", state)]));
+        found.map(|series| series.value)
+    };
+    for unit in ["dbus.service", "hostwatch-client.service", "multi-user.target"] {
+        let says = machine.show(unit, "ActiveState")?;
+        ensure!(state(unit, &says) == Some(1.0), "{unit} is {says}");
+        ensure!(state(unit, "failed") == Some(0.0), "{unit}");
+    }
+    let failed = machine.run("systemctl list-units --all --state=failed --plain --no-legend | wc -l")?;
+    let count = page.value("node_systemd_units", &[("state", "failed")]);
+    ensure!(count.map(|count| count.to_string()).as_deref() == Some(failed.trim()), "{count:?} of {failed} failed");
+    Ok(())
+}
+
+#[test]
 fn systemd_lets_the_daemons_do_their_work_and_nothing_else() -> Result<()> {
     let machine = Machine::with_packages()?;
     for (unit, allowed) in

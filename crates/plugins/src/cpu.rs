@@ -15,7 +15,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
 };
 
 /// Ticks per second in what the kernel tells user space: 100 on every architecture of today.
-const USER_HZ: f64 = 100.0;
+pub(crate) const USER_HZ: f64 = 100.0;
 /// The columns of a processor's line, of which the first eight are modes.
 const COLUMNS: usize = 10;
 const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];

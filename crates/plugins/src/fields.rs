@@ -39,11 +39,12 @@ pub(crate) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A number of decimal digits, up to 2^64 - 1.
 pub(crate) fn integer(field: &[u8]) -> Result<u64, Malformed> {
-    let malformed = || Malformed::new("a whole number below 2^64", field);
-    if !field.iter().all(u8::is_ascii_digit) {
-        return Err(malformed());
-    }
-    std::str::from_utf8(field).ok().and_then(|text| text.parse().ok()).ok_or_else(malformed)
+    digits(field).ok_or_else(|| Malformed::new("a whole number below 2^64", field))
+}
+
+/// A number as [`integer`] has it, where one that is none is nothing strange and is to cost no memory.
+pub(crate) fn digits(field: &[u8]) -> Option<u64> {
+    field.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(field).ok()?.parse().ok())?
 }
 
 /// A number of hexadecimal digits without a prefix, below 2^64.

@@ -57,6 +57,10 @@ impl Names {
         self.ranges.sort_unstable_by_key(|range| &text[range.clone()]);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.ranges.iter().map(|range| &self.text[range.clone()])
     }

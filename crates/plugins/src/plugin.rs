@@ -13,8 +13,8 @@ use crate::scrape::Target;
 use crate::{
     Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
     hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
-    processes, schedstat, scrape, selinux, sockstat, softnet, stat, tcpstat, textfile, thermal, time, timex,
-    udp_queues, uname, vmstat,
+    process, processes, schedstat, scrape, selinux, sockstat, softnet, stat, systemd, tcpstat, textfile, thermal, time,
+    timex, udp_queues, uname, vmstat,
 };
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
@@ -42,6 +42,7 @@ pub static PLUGINS: &[Descriptor] = &[
     os::DESCRIPTOR,
     power_supply::DESCRIPTOR,
     pressure::DESCRIPTOR,
+    process::DESCRIPTOR,
     processes::DESCRIPTOR,
     schedstat::DESCRIPTOR,
     scrape::DESCRIPTOR,
@@ -49,6 +50,7 @@ pub static PLUGINS: &[Descriptor] = &[
     sockstat::DESCRIPTOR,
     softnet::DESCRIPTOR,
     stat::DESCRIPTOR,
+    systemd::DESCRIPTOR,
     tcpstat::DESCRIPTOR,
     textfile::DESCRIPTOR,
     thermal::DESCRIPTOR,
@@ -221,6 +223,14 @@ pub enum CollectError {
     Target {
         /// What the host's owner calls it.
         name: String,
+        /// What is wrong, for people.
+        what: String,
+    },
+    /// The bus of the system, or who should answer there.
+    #[error("cannot ask systemd through {}: {what}", path.display())]
+    Bus {
+        /// Where the bus listens.
+        path: PathBuf,
         /// What is wrong, for people.
         what: String,
     },

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod case;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use hostwatch_plugins::{Access, Allowed, Directory, Origin, PLUGINS, Page, Plugin, Roots, Run, Samples, find};
+use hostwatch_plugins::{Access, Origin, PLUGINS, Page, Plugin, Roots, Run, Samples, find};
 use hostwatch_wire::text::Format;
 use hostwatch_wire::{MetricType, Parameters};
 
 /// What reads no file of the host, and so has no cases.
-const OF_NO_FILES: [&str; 4] = ["client", "exec", "scrape", "timex"];
+const OF_NO_FILES: [&str; 5] = ["client", "exec", "scrape", "systemd", "timex"];
 
 fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
     samples.begin();
@@ -30,11 +32,7 @@ fn a_collection_of_the_same_shape_allocates_nothing() {
             if !fs::read_to_string(case.join("expected.txt")).unwrap().starts_with("# HELP") {
                 continue;
             }
-            let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
-            let textfile = Directory { path: case.join("textfile"), is_optional: true };
-            let allowed = Allowed { textfile: [("default".to_owned(), textfile)].into(), ..Allowed::default() };
-            let access = Access { roots, allowed, ..Access::default() };
-            let mut plugin = descriptor.build(&access, &Parameters::new(), Duration::MAX).unwrap();
+            let mut plugin = case::build(descriptor, &case);
             let mut samples = Samples::new();
             let first = measure(|| assert!(collect(&mut *plugin, &mut samples), "{}", case.display()));
             assert!(first.count_total > 0, "the allocations are not counted");

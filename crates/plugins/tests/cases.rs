@@ -1,19 +1,17 @@
-//! Every plugin over files that were written for it: `cases/PLUGIN/CASE/{proc/…,expected.txt}`.
+//! Every plugin over files that were written for it: `cases/PLUGIN/CASE/{parameters.toml,proc/…,expected.txt}`.
 //! With UPDATE_EXPECTED=1 the expected results are written instead of compared.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod case;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use hostwatch_plugins::{
-    Access, Allowed, CollectError, Descriptor, Directory, PLUGINS, Roots, Samples, find, write_text,
-};
-use hostwatch_wire::Parameters;
+use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Samples, find, write_text};
 
 /// What reads no file of the host has its tests elsewhere.
-const OF_NO_FILES: [&str; 4] = ["client", "exec", "scrape", "timex"];
+const OF_NO_FILES: [&str; 5] = ["client", "exec", "scrape", "systemd", "timex"];
 
 #[test]
 fn every_case_gives_what_is_expected() {
@@ -53,11 +51,7 @@ fn result(plugin: &Descriptor, case: &Path) -> String {
 }
 
 fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
-    let roots = Roots { procfs: case.join("proc"), sysfs: case.join("sys"), rootfs: case.join("root") };
-    let textfile = Directory { path: case.join("textfile"), is_optional: true };
-    let allowed = Allowed { textfile: [("default".to_owned(), textfile)].into(), ..Allowed::default() };
-    let mut plugin =
-        plugin.build(&Access { roots, allowed, ..Access::default() }, &Parameters::new(), Duration::MAX).unwrap();
+    let mut plugin = case::build(plugin, case);
     let mut samples = Samples::new();
     samples.begin();
     plugin.collect(&mut samples)?;

@@ -13,10 +13,9 @@ use hostwatch_plugins::{Access, Delivery, Descriptor, PLUGINS, Run, Samples, wri
 use hostwatch_wire::{Parameter, Parameters};
 
 /// What dashboards read and nobody reports, by the beginning of the names, and why.
-const NOT_REPORTED: [(&str, &str); 3] = [
+const NOT_REPORTED: [(&str, &str); 2] = [
     ("node_exporter_build_info", "is about another program; hostwatch_host_info has the client's version"),
     ("node_netstat_Tcp_MaxConn", "is no default of node_exporter either, and Linux says -1 on every machine"),
-    ("node_systemd_", "is of the plugin systemd, which needs a machine that systemd has booted"),
 ];
 
 /// Plugins whose series, or some of them, are in no folder of cases: what is asked of the kernel or of the client itself.

@@ -141,7 +141,7 @@ pub fn package_of(program: &str) -> &str {
         "amtool" => "prometheus-alertmanager",
         "promtool" => "prometheus",
         "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py" => "python3-prometheus-client",
-        "setpriv" => "util-linux",
+        "setpriv" | "unshare" => "util-linux",
         same => same,
     }
 }

@@ -3,7 +3,7 @@
 mod peers;
 mod steady;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -125,9 +125,13 @@ impl Trio {
         let programs = build(Profile::Release)?;
         let directory = tempfile::tempdir()?;
         let redis = Redis::start()?;
-        copy_folder(&root()?.join("packaging/config"), &directory.path().join("server/config"))?;
-        let variables = ["cpu", "filesystem", "kernel", "load", "memory"]
-            .map(|name| format!("{name}_interval = \"{}ms\"", interval.as_millis()));
+        let shipped = root()?.join("packaging/config");
+        copy_folder(&shipped, &directory.path().join("server/config"))?;
+        let templates = std::fs::read_to_string(shipped.join("templates.toml"))?;
+        let words = templates.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        let variables: BTreeSet<&str> = words.filter(|word| word.ends_with("_interval")).collect();
+        let set = |name| format!("{name} = \"{}ms\"", interval.as_millis());
+        let variables: Vec<String> = variables.into_iter().map(set).collect();
         let hosts = format!("[hosts.{HOST}]\ntemplates = [\"linux\"]\nvars = {{ {} }}\n", variables.join(", "));
         let mut server = Server::start(&ServerSetup {
             redis_url: redis.unix_url(),

@@ -45,7 +45,8 @@ rm -f "$STATE_DIRECTORY/suid"
 #[test]
 fn systemds_units_can_be_seen_from_inside() -> Result<()> {
     let machine = Machine::with_packages()?;
-    let page = Page::parse(&inside(&machine, "hostwatch-client", "hostwatch-client --once --plugin systemd")?)?;
+    let page = inside(&machine, "hostwatch-client", "hostwatch-client --once --plugin systemd")? + "\n";
+    let page = Page::parse(&page)?;
     let state = |name: &str, state: &str| {
         let found =
             page.series("node_systemd_unit_state").find(|series| series.has(&[("name", name), ("state", state)]));

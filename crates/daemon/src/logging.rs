@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use tracing::{error, warn};
+use tracing::warn;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -35,16 +35,15 @@ fn filter(wish: &str) -> (EnvFilter, Option<ParseError>) {
     }
 }
 
-/// Says on stderr what keeps a program from running, which has no log yet; to the journal with the priority of an error.
+/// Says on stderr what keeps a program from running, just before it ends; in the journal with the priority of an error.
+///
+/// The journal knows the unit behind stderr. Behind a message of the log it looks for the process, which may be gone by then:
+/// `journalctl --unit` would not show why a unit did not start. Source of the prefix: sd-daemon(3).
 pub fn complain(what: impl Display) {
-    let text = what.to_string();
-    if is_journal(&journal_stream(), io::stderr()) {
-        init();
-        text.lines().for_each(|line| error!("{line}"));
-    } else {
-        // Nobody is left to tell when stderr is gone.
-        let _ = writeln!(io::stderr(), "{text}");
-    }
+    let prefix = if is_journal(&journal_stream(), io::stderr()) { "<3>" } else { "" };
+    let lines: String = what.to_string().lines().map(|line| format!("{prefix}{line}\n")).collect();
+    // Nobody is left to tell when stderr is gone.
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 fn output() -> Box<dyn Layer<Registry> + Send + Sync> {

@@ -1,9 +1,9 @@
 //! Checks of the Monitoring Plugins, run through `exec` by a real client: what they say arrives, and nothing else can run.
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, require};
+use hostwatch_testkit::{Page, Redis, require};
 
-use crate::fleet::{ANY_HOST, DEADLINE};
+use crate::fleet::{DEADLINE, start_client_with, start_server_with};
 
 const FOLDER: &str = "/usr/lib/nagios/plugins";
 
@@ -41,24 +41,14 @@ fn checks_of_the_hosts_own_are_run_and_judged() -> Result<()> {
         require(&format!("{FOLDER}/{check}"))?;
     }
     let redis = Redis::start()?;
-    let files = [("hosts.toml", ANY_HOST), ("templates.toml", TEMPLATES), ("services/linux.toml", SERVICES)];
-    let mut server = Server::start(&ServerSetup {
-        redis_url: redis.url(),
-        files: files.map(|(file, text)| (file.to_owned(), text.to_owned())).into(),
-        ..ServerSetup::default()
-    })?;
+    let mut server = start_server_with(&redis, TEMPLATES, SERVICES)?;
     let settings = format!(
         "[allow.exec]\n\
          disk = [\"{FOLDER}/check_disk\", \"-w\", \"1\", \"-c\", \"1\", \"-p\", \"/\"]\n\
          processes = [\"{FOLDER}/check_procs\", \"-c\", \"1:\"]\n\
          dummy = [\"{FOLDER}/check_dummy\", \"2\", \"the dummy is ill\"]\n"
     );
-    let _client = Client::start(&ClientSetup {
-        host: Some("one".to_owned()),
-        redis_url: redis.url(),
-        toml: Some(settings),
-        ..ClientSetup::default()
-    })?;
+    let _client = start_client_with(&redis, "one", settings)?;
 
     server.eventually("all checks are reported and judged", DEADLINE, |page| {
         ensure!(state(page, "disk") == Some(0.0), "disk: {:?}", state(page, "disk"));

@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use hostwatch_testkit::{Client, ClientSetup, Redis, Server, ServerSetup};
+use hostwatch_testkit::{Client, ClientSetup, Redis};
 
-use crate::fleet::{ANY_HOST, DEADLINE, figure};
+use crate::fleet::{DEADLINE, figure, start_server_with};
 
 const SERVICES: &str = r#"
 [services.client]
@@ -27,12 +27,7 @@ fn series_beyond_the_budget_are_counted_and_named_and_the_rest_arrives() -> Resu
     let stat: String = (0..300).map(|cpu| format!("cpu{cpu} 1 2 3 4 5 6 7 8 9 10\n")).collect();
     fs::write(proc.path().join("stat"), stat)?;
     let redis = Redis::start()?;
-    let files = [("hosts.toml", ANY_HOST), ("templates.toml", TEMPLATES), ("services/linux.toml", SERVICES)];
-    let mut server = Server::start(&ServerSetup {
-        redis_url: redis.url(),
-        files: files.map(|(file, text)| (file.to_owned(), text.to_owned())).into(),
-        ..ServerSetup::default()
-    })?;
+    let mut server = start_server_with(&redis, TEMPLATES, SERVICES)?;
     let client = Client::start(&ClientSetup {
         host: Some("large".to_owned()),
         redis_url: redis.url(),

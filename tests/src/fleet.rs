@@ -42,8 +42,22 @@ pub(crate) fn start_server(redis: &Redis, server: &str, hosts: &str) -> Result<S
     Server::start(&setup)
 }
 
+/// A server that gives every host the template `linux` of `templates`.
+pub(crate) fn start_server_with(redis: &Redis, templates: &str, services: &str) -> Result<Server> {
+    let files = [("hosts.toml", ANY_HOST), ("templates.toml", templates), ("services/linux.toml", services)]
+        .map(|(file, text)| (file.to_owned(), text.to_owned()))
+        .into();
+    Server::start(&ServerSetup { redis_url: redis.url(), files, ..ServerSetup::default() })
+}
+
 pub(crate) fn start_client(redis: &Redis, host: &str) -> Result<Client> {
-    let setup = ClientSetup { host: Some(host.to_owned()), redis_url: redis.url(), ..ClientSetup::default() };
+    start_client_with(redis, host, String::new())
+}
+
+/// A client with these settings.
+pub(crate) fn start_client_with(redis: &Redis, host: &str, toml: String) -> Result<Client> {
+    let setup =
+        ClientSetup { host: Some(host.to_owned()), redis_url: redis.url(), toml: Some(toml), ..ClientSetup::default() };
     Client::start(&setup)
 }
 

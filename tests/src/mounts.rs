@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Client, Page, Process, Redis, Server, ServerSetup, Signal, eventually, require};
+use hostwatch_testkit::{Client, Page, Process, Redis, Signal, eventually, require};
 use tempfile::TempDir;
 
-use crate::fleet::{ANY_HOST, DEADLINE, figure, start_client};
+use crate::fleet::{DEADLINE, figure, start_client, start_server_with};
 
 const SERVICES: &str = r#"
 [services.filesystem]
@@ -86,12 +86,7 @@ fn a_mount_that_hangs_is_named_and_everything_else_goes_on() -> Result<()> {
     let mount = Mount::new()?;
     let point = mount.path()?.to_owned();
     let redis = Redis::start()?;
-    let files = [("hosts.toml", ANY_HOST), ("templates.toml", TEMPLATES), ("services/linux.toml", SERVICES)];
-    let mut server = Server::start(&ServerSetup {
-        redis_url: redis.url(),
-        files: files.map(|(file, text)| (file.to_owned(), text.to_owned())).into(),
-        ..ServerSetup::default()
-    })?;
+    let mut server = start_server_with(&redis, TEMPLATES, SERVICES)?;
     let mut client = start_client(&redis, "one")?;
     server.eventually("the mount is reported", DEADLINE, |page| is_sound(page, &point))?;
 

@@ -8,11 +8,9 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{
-    Client, ClientSetup, Page, Process, Redis, Sample, Server, ServerSetup, free_port, get, require,
-};
+use hostwatch_testkit::{Client, Page, Process, Redis, Sample, Server, free_port, get, require};
 
-use crate::fleet::{ANY_HOST, DEADLINE, figure};
+use crate::fleet::{DEADLINE, figure, start_client_with, start_server_with};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n\r\n";
 
@@ -24,23 +22,13 @@ fn server(redis: &Redis, targets: &[&str]) -> Result<Server> {
     let services: String = targets.iter().map(service).collect();
     let services = format!("{services}[services.load]\nplugin = \"load\"\ninterval = \"1s\"\n");
     let templates = format!("[templates.linux]\nservices = {:?}\n", [targets, &["load"]].concat());
-    let files = [("hosts.toml", ANY_HOST), ("templates.toml", &templates), ("services/linux.toml", &services)];
-    Server::start(&ServerSetup {
-        redis_url: redis.url(),
-        files: files.map(|(file, text)| (file.to_owned(), text.to_owned())).into(),
-        ..ServerSetup::default()
-    })
+    start_server_with(redis, &templates, &services)
 }
 
 /// The host `one`, whose owner allows these exporters.
 fn client(redis: &Redis, targets: &[(&str, String)]) -> Result<Client> {
     let targets: String = targets.iter().map(|(name, address)| format!("{name} = \"{address}\"\n")).collect();
-    Client::start(&ClientSetup {
-        host: Some("one".to_owned()),
-        redis_url: redis.url(),
-        toml: Some(format!("[allow.scrape]\n{targets}")),
-        ..ClientSetup::default()
-    })
+    start_client_with(redis, "one", format!("[allow.scrape]\n{targets}"))
 }
 
 /// Whether the server's page has this series of an exporter, as one of the host's.

@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use hostwatch_testkit::{Client, ClientSetup, Redis, Server, ServerSetup, eventually};
+use hostwatch_testkit::{Redis, eventually};
 
-use crate::fleet::{ANY_HOST, DEADLINE, figure};
+use crate::fleet::{DEADLINE, figure, start_client_with, start_server_with};
 
 const SERVICES: &str = r#"
 [services.files]
@@ -25,18 +25,8 @@ fn what_scripts_write_arrives_and_a_mistake_is_named() -> Result<()> {
     fs::write(file("more.prom"), "# TYPE jobs gauge\njobs{queue=\"b\"} 4\n")?;
     let redis = Redis::start()?;
     let templates = "[templates.linux]\nservices = [\"files\", \"secret\"]\n";
-    let files = [("hosts.toml", ANY_HOST), ("templates.toml", templates), ("services/linux.toml", SERVICES)];
-    let mut server = Server::start(&ServerSetup {
-        redis_url: redis.url(),
-        files: files.map(|(file, text)| (file.to_owned(), text.to_owned())).into(),
-        ..ServerSetup::default()
-    })?;
-    let _client = Client::start(&ClientSetup {
-        host: Some("one".to_owned()),
-        redis_url: redis.url(),
-        toml: Some(format!("[allow.textfile]\ndefault = {:?}\n", directory.path())),
-        ..ClientSetup::default()
-    })?;
+    let mut server = start_server_with(&redis, templates, SERVICES)?;
+    let _client = start_client_with(&redis, "one", format!("[allow.textfile]\ndefault = {:?}\n", directory.path()))?;
     let path = file("jobs.prom").display().to_string();
     server.eventually("both files arrive as one family", DEADLINE, |page| {
         let jobs = |queue| page.value("jobs", &[("instance", "one"), ("queue", queue)]);

@@ -8,6 +8,7 @@ mod push;
 mod soak;
 mod swarm;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -107,18 +108,24 @@ impl Rig {
             program: Some(programs.server),
             ..ServerSetup::default()
         })?;
-        let client = Client::start(&ClientSetup {
-            host: Some(HOST.to_owned()),
-            redis_url: redis.unix_url(),
-            program: Some(programs.client),
-            ..ClientSetup::default()
-        })?;
-        server.eventually("the first config is applied", DEADLINE, |page| {
-            let applied = revision(page, "applied").context("nothing applied")?;
-            (revision(page, "wanted") == Some(applied)).then_some(()).context("another one is wanted")
-        })?;
+        let client = start_client(&redis, &mut server, programs.client)?;
         Ok(Self { client, server, redis })
     }
+}
+
+/// Starts the one host's client and waits until it runs what the server wants it to run.
+fn start_client(redis: &Redis, server: &mut Server, program: PathBuf) -> Result<Client> {
+    let client = Client::start(&ClientSetup {
+        host: Some(HOST.to_owned()),
+        redis_url: redis.unix_url(),
+        program: Some(program),
+        ..ClientSetup::default()
+    })?;
+    server.eventually("the first config is applied", DEADLINE, |page| {
+        let applied = revision(page, "applied").context("nothing applied")?;
+        (revision(page, "wanted") == Some(applied)).then_some(()).context("another one is wanted")
+    })?;
+    Ok(client)
 }
 
 /// The services file, with the interval of one of them.

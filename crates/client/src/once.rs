@@ -34,7 +34,7 @@ pub fn once(access: &Access, names: &[String], page: &mut impl Write) -> anyhow:
         let run = Run { plugin, collector, took: began.elapsed(), succeeded: measured.is_ok(), left_out: 0 };
         access.ledger.ran(plugin, run);
         match measured {
-            Ok(text) => page.write_all(&text).context("cannot write the page")?,
+            Ok(text) => page.write_all(text.as_bytes()).context("cannot write the page")?,
             Err(error) => failures.push(format!("plugin {}: {error:#}", descriptor.name)),
         }
     }
@@ -48,15 +48,11 @@ fn find(name: &str) -> anyhow::Result<&'static Descriptor> {
     })
 }
 
-fn measure(descriptor: &Descriptor, access: &Access) -> anyhow::Result<Vec<u8>> {
+fn measure(descriptor: &Descriptor, access: &Access) -> anyhow::Result<String> {
     let mut plugin = descriptor.build(access, &Parameters::new(), TIMEOUT)?;
     let mut samples = Samples::new();
-    samples.begin();
-    plugin.collect(&mut samples)?;
-    samples.finish()?;
-    let mut text = Vec::new();
-    hostwatch_plugins::write_text(samples.layout(), samples.values(), &mut text);
-    Ok(text)
+    samples.collect(&mut *plugin)?;
+    Ok(samples.text())
 }
 
 #[cfg(test)]

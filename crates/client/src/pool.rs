@@ -168,11 +168,7 @@ fn drain(clock: Clock, shared: &Shared) {
 fn run(job: Job) -> Finished {
     let Job { service, run, mut instance } = job;
     let began = std::time::Instant::now();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        instance.samples.begin();
-        instance.plugin.collect(&mut instance.samples)?;
-        instance.samples.finish().map(|_| ())
-    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| instance.samples.collect(&mut *instance.plugin).map(|_| ())));
     let took = began.elapsed();
     let (result, instance) = match outcome {
         Ok(result) => (result.map_err(|error| error.to_string()), Some(instance)),

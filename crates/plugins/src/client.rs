@@ -121,20 +121,15 @@ mod tests {
     use hostwatch_wire::Parameters;
 
     use super::*;
+    use crate::Access;
     use crate::ledger::Run;
-    use crate::{Access, write_text};
 
     fn page(ledger: Arc<Ledger>) -> Vec<String> {
         let access = Access { ledger, ..Access::default() };
         let mut plugin = DESCRIPTOR.build(&access, &Parameters::new(), Duration::MAX).unwrap();
         let mut samples = Samples::new();
-        samples.begin();
-        plugin.collect(&mut samples).unwrap();
-        samples.finish().unwrap();
-        let mut page = Vec::new();
-        write_text(samples.layout(), samples.values(), &mut page);
-        let page = String::from_utf8(page).unwrap();
-        page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        samples.collect(&mut *plugin).unwrap();
+        samples.text().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
     #[test]

@@ -72,7 +72,7 @@ mod tests {
     use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 
     use super::*;
-    use crate::{Access, Allowed, write_text};
+    use crate::{Access, Allowed};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -84,12 +84,8 @@ mod tests {
         let parameters = Parameters::from([("command".to_owned(), Parameter::Text("it".to_owned()))]);
         let mut plugin = DESCRIPTOR.build(&access, &parameters, timeout).map_err(|error| error.to_string())?;
         let mut samples = Samples::new();
-        samples.begin();
-        plugin.collect(&mut samples).map_err(|error| error.to_string())?;
-        samples.finish().map_err(|error| error.to_string())?;
-        let mut page = Vec::new();
-        write_text(samples.layout(), samples.values(), &mut page);
-        let page = String::from_utf8(page).unwrap();
+        samples.collect(&mut *plugin).map_err(|error| error.to_string())?;
+        let page = samples.text();
         let lines = page.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
         Ok((samples.message().unwrap_or_default().to_owned(), lines))
     }

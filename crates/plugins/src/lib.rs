@@ -63,7 +63,6 @@ pub use exposition::{Mistake, Origin, Page};
 pub use facts::facts;
 pub use ledger::{Delivery, Ledger, Run};
 pub use options::{BuildError, Options};
-pub use page::write_text;
 pub use plugin::{Access, Allowed, Build, CollectError, Descriptor, Directory, PLUGINS, Plugin, Roots, find};
 pub use samples::Samples;
 pub use scrape::{InvalidTarget, Target};

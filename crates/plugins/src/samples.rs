@@ -6,7 +6,7 @@ use hostwatch_wire::{
     EncodedLayout, Family, Label, Layout, LayoutId, MAX_SERVICE_MESSAGE_BYTES, MetricType, Series, Suffix,
 };
 
-use crate::CollectError;
+use crate::{CollectError, Plugin};
 
 /// Takes the samples of one service, collection after collection.
 ///
@@ -67,6 +67,16 @@ impl Samples {
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    /// Has `plugin` measure once. Says whether the layout is another one than after the collection before.
+    ///
+    /// # Errors
+    /// Those of the plugin and of [`Samples::finish`]; the values are then worth nothing.
+    pub fn collect(&mut self, plugin: &mut dyn Plugin) -> Result<bool, CollectError> {
+        self.begin();
+        plugin.collect(self)?;
+        self.finish()
     }
 
     /// Begins a collection and forgets what an unfinished one has left.

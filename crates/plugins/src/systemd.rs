@@ -168,7 +168,7 @@ mod tests {
     use zbus::wire::{LE, to_bytes};
 
     use super::*;
-    use crate::{Access, Roots, write_text};
+    use crate::{Access, Roots};
     use hostwatch_wire::Parameters;
 
     #[test]
@@ -222,9 +222,7 @@ mod tests {
         samples.begin();
         report(&manager, &[("active".to_owned(), 7)], &mut samples);
         samples.finish().unwrap();
-        let mut page = Vec::new();
-        write_text(samples.layout(), samples.values(), &mut page);
-        let page = String::from_utf8(page).unwrap();
+        let page = samples.text();
         let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
         let expected = [
             "node_systemd_system_running 0",

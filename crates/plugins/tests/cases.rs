@@ -8,7 +8,7 @@ mod case;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Samples, find, write_text};
+use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Samples, find};
 
 /// What reads no file of the host has its tests elsewhere.
 const OF_NO_FILES: [&str; 5] = ["client", "exec", "scrape", "systemd", "timex"];
@@ -53,19 +53,14 @@ fn result(plugin: &Descriptor, case: &Path) -> String {
 fn page(plugin: &Descriptor, case: &Path) -> Result<String, CollectError> {
     let mut plugin = case::build(plugin, case);
     let mut samples = Samples::new();
-    samples.begin();
-    plugin.collect(&mut samples)?;
-    samples.finish()?;
-    let mut page = Vec::new();
-    write_text(samples.layout(), samples.values(), &mut page);
-    let page = String::from_utf8(page).unwrap();
+    samples.collect(&mut *plugin)?;
     // Clocks are the one thing that no folder can hold.
     let line = |line: &str| match line.split_once(' ') {
         Some((series @ "node_time_seconds", _)) => format!("{series} NOW"),
         Some((series, _)) if series.starts_with("node_textfile_mtime_seconds") => format!("{series} THEN"),
         _ => line.to_owned(),
     };
-    let page: String = page.lines().map(|text| line(text) + "\n").collect();
+    let page: String = samples.text().lines().map(|text| line(text) + "\n").collect();
     Ok(page + &samples.message().map_or_else(String::new, |message| format!("message: {message}\n")))
 }
 

@@ -14,9 +14,7 @@ use hostwatch_wire::{Parameter, Parameters};
 fn collect(name: &str) -> Samples {
     let mut plugin = find(name).unwrap().build(&Access::default(), &Parameters::new(), Duration::MAX).unwrap();
     let mut samples = Samples::new();
-    samples.begin();
-    plugin.collect(&mut samples).unwrap();
-    samples.finish().unwrap();
+    samples.collect(&mut *plugin).unwrap();
     samples
 }
 

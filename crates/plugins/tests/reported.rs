@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hostwatch_plugins::{Access, Delivery, Descriptor, PLUGINS, Run, Samples, write_text};
+use hostwatch_plugins::{Access, Delivery, Descriptor, PLUGINS, Run, Samples};
 use hostwatch_wire::{Parameter, Parameters};
 
 /// What dashboards read and nobody reports, by the beginning of the names, and why.
@@ -155,12 +155,8 @@ fn live(plugin: &Descriptor) -> String {
     }
     let mut plugin = plugin.build(&access, &parameters, Duration::from_secs(60)).unwrap();
     let mut samples = Samples::new();
-    samples.begin();
-    plugin.collect(&mut samples).unwrap();
-    samples.finish().unwrap();
-    let mut page = Vec::new();
-    write_text(samples.layout(), samples.values(), &mut page);
-    String::from_utf8(page).unwrap()
+    samples.collect(&mut *plugin).unwrap();
+    samples.text()
 }
 
 /// Adds the families of a page.

@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hostwatch_client::{RingStatus, Status, wall_millis};
-use hostwatch_testkit::{
-    Client, ClientSetup, Page, Process, Profile, Redis, Server, ServerSetup, Signal, build, require, root,
-};
+use hostwatch_testkit::{Client, Page, Process, Profile, Redis, Server, ServerSetup, Signal, build, require, root};
 use tempfile::TempDir;
 use tokio::time::MissedTickBehavior;
 
-use super::{DEADLINE, HOST, revision};
+use super::{DEADLINE, HOST, start_client};
 use crate::copy::copy_folder;
 use crate::install::install;
 use peers::{Collectd, Exporter};
@@ -140,17 +138,7 @@ impl Trio {
             program: Some(programs.server),
             ..ServerSetup::default()
         })?;
-        let client = Client::start(&ClientSetup {
-            host: Some(HOST.to_owned()),
-            redis_url: redis.unix_url(),
-            program: Some(programs.client),
-            ..ClientSetup::default()
-        })?;
-        server.eventually("the services run", DEADLINE, |page| {
-            let applied = revision(page, "applied").context("nothing applied")?;
-            ensure!(revision(page, "wanted") == Some(applied), "another one is wanted");
-            Ok(())
-        })?;
+        let client = start_client(&redis, &mut server, programs.client)?;
         let exporter = Exporter::start(directory.path())?;
         let collectd = Collectd::start(directory.path(), interval)?;
         let durations = BTreeMap::new();

@@ -4,7 +4,7 @@ use hostwatch_wire::text::Format;
 use proptest::prelude::*;
 
 use super::{MAX_SERIES, Mistake, Origin, Page};
-use crate::{Samples, write_text};
+use crate::Samples;
 
 const TEXT: Origin = Origin::Exporter(Format::Text);
 const OPEN_METRICS: Origin = Origin::Exporter(Format::OpenMetrics);
@@ -23,9 +23,7 @@ fn written(page: &Page) -> String {
     page.push_to(&mut samples);
     samples.finish().unwrap();
     assert_eq!(samples.values().len(), page.len());
-    let mut text = Vec::new();
-    write_text(samples.layout(), samples.values(), &mut text);
-    String::from_utf8(text).unwrap()
+    samples.text()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::thread;
 use hostwatch_wire::{Parameter, Parameters};
 
 use super::*;
-use crate::{Access, Allowed, write_text};
+use crate::{Access, Allowed};
 
 const LONG: Duration = Duration::from_secs(60);
 const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n";
@@ -33,12 +33,8 @@ fn scrape(address: &str, timeout: Duration) -> Result<(String, String), String> 
     let parameters = Parameters::from([("target".to_owned(), Parameter::Text("it".to_owned()))]);
     let mut plugin = DESCRIPTOR.build(&access, &parameters, timeout).map_err(|error| error.to_string())?;
     let mut samples = Samples::new();
-    samples.begin();
-    plugin.collect(&mut samples).map_err(|error| error.to_string())?;
-    samples.finish().map_err(|error| error.to_string())?;
-    let mut page = Vec::new();
-    write_text(samples.layout(), samples.values(), &mut page);
-    Ok((samples.message().unwrap_or_default().to_owned(), String::from_utf8(page).unwrap()))
+    samples.collect(&mut *plugin).map_err(|error| error.to_string())?;
+    Ok((samples.message().unwrap_or_default().to_owned(), samples.text()))
 }
 
 /// What the plugin makes of an exporter that gives this answer over TCP.

@@ -225,7 +225,6 @@ fn number(value: &Variant<'_>) -> Option<f64> {
 mod tests {
     use super::super::Manager;
     use super::*;
-    use crate::write_text;
 
     #[test]
     fn each_kind_of_unit_is_asked_about_what_it_has() {
@@ -275,9 +274,7 @@ mod tests {
         report(&units, &mut samples);
         super::super::report(&manager, &counts, &mut samples);
         samples.finish().unwrap();
-        let mut page = Vec::new();
-        write_text(samples.layout(), samples.values(), &mut page);
-        let page = String::from_utf8(page).unwrap();
+        let page = samples.text();
         let expected = concat!(env!("CARGO_MANIFEST_DIR"), "/cases/systemd/small-machine/expected.txt");
         if std::env::var_os("UPDATE_EXPECTED").is_some_and(|value| value == "1") {
             std::fs::write(expected, &page).unwrap();

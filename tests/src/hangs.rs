@@ -66,12 +66,13 @@ impl Drop for Held {
 
 /// The threads of a unit's main process by their ids on this machine, the first one first.
 fn threads(machine: &Machine, unit: &str) -> Result<Vec<u32>> {
-    let pid = machine.0.host_pid(machine.show(unit, "MainPID")?.parse()?)?;
+    let pid: u32 = machine.0.host_pid(machine.show(unit, "MainPID")?.parse()?)?;
     let mut threads = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         threads.push(entry?.file_name().to_string_lossy().parse()?);
     }
-    threads.sort_unstable();
+    // The kernel begins anew at small ids now and then, so the first thread need not have the smallest one.
+    threads.sort_unstable_by_key(|thread| (*thread != pid, *thread));
     Ok(threads)
 }
 

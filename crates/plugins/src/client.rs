@@ -7,9 +7,9 @@ use std::time::Duration;
 use hostwatch_wire::MetricType;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::fields::{Malformed, fields, integer};
-use crate::kernel_file::KernelFile;
 use crate::ledger::{Delivery, Ledger};
+use crate::linux::fields::{Malformed, fields, integer};
+use crate::linux::kernel_file::KernelFile;
 use crate::{CollectError, Descriptor, Plugin, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {

@@ -5,7 +5,8 @@ use std::path::Path;
 use hostwatch_wire::Facts;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use crate::{Roots, os_release};
+use crate::Roots;
+use crate::linux::os_release;
 
 /// The most bytes of a text among the facts, as the wire has it.
 const MAX_TEXT_BYTES: usize = 256;

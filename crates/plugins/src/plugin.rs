@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use hostwatch_wire::{InvalidLayout, Parameters};
 
+use crate::linux::{
+    arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, hwmon, interrupts, kernel_hung,
+    load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, process, processes, schedstat, selinux,
+    sockstat, softnet, stat, systemd, tcpstat, thermal, timex, udp_queues, uname, vmstat,
+};
 use crate::options::{BuildError, Options};
 use crate::scrape::Target;
-use crate::{
-    Ledger, Samples, arp, bonding, client, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem,
-    hwmon, interrupts, kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure,
-    process, processes, schedstat, scrape, selinux, sockstat, softnet, stat, systemd, tcpstat, textfile, thermal, time,
-    timex, udp_queues, uname, vmstat,
-};
+use crate::{Ledger, Samples, client, exec, scrape, textfile, time};
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
 pub static PLUGINS: &[Descriptor] = &[

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hostwatch_wire::MetricType::Gauge;
 use tz::TimeZone;
 
-use crate::attributes::Attributes;
+use crate::linux::attributes::Attributes;
 use crate::names::Names;
 use crate::{CollectError, Descriptor, Plugin, Samples, host_file};
 

@@ -31,6 +31,8 @@ mod http;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod interfaces;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod main_job;

@@ -39,7 +39,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::agent::{Agent, Parts};
 use crate::clock::Clock;
 use crate::follower::follow;
-use crate::main_loop::MainLoop;
+use crate::main_loop::{MainLoop, Shown};
 use crate::outbox::{Channels, Outbox};
 use crate::pool::Pool;
 use crate::ring::Ring;
@@ -150,7 +150,7 @@ pub async fn run(
         progress: outbox.progress(),
         outbox,
         status_file,
-        shown: None,
+        shown: Shown::default(),
     };
     tasks.spawn("watchdog", essential(watchdog.run(manager.clone(), shutdown)));
     manager.ready();

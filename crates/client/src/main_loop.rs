@@ -21,6 +21,15 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest wait for the answer to a goodbye.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The status that was written last.
+#[derive(Default)]
+pub(crate) struct Shown {
+    /// When it was looked at whether there is something new.
+    looked: Option<Moment>,
+    /// When it was written, and its sentence.
+    written: Option<(Moment, String)>,
+}
+
 /// The agent with everything that it hears of.
 pub(crate) struct MainLoop<R> {
     /// The state.
@@ -51,8 +60,8 @@ pub(crate) struct MainLoop<R> {
     pub(crate) outbox: Outbox,
     /// Where the status goes.
     pub(crate) status_file: watch::Sender<Content>,
-    /// The status that was written last, without its time: when, and the sentence.
-    pub(crate) shown: Option<(Moment, String)>,
+    /// What is said of it.
+    pub(crate) shown: Shown,
 }
 
 impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
@@ -148,22 +157,28 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
         tracing::info!("the settings were read again");
     }
 
-    /// Tells systemd and the status file how things are; the file at once when the sentence changed, though not more
-    /// often than the loop's tick.
+    /// Tells systemd and the status file how things are: with the loop's tick when the sentence has changed, and now and
+    /// then when it has not.
     fn show(&mut self) {
         let now = self.clock.now();
+        if self.shown.looked.is_some_and(|looked| now.since(looked) < TICK) {
+            return;
+        }
+        self.shown.looked = Some(now);
         let sentence = self.sentence();
-        if let Some((when, last)) = &self.shown {
-            let wait = if *last == sentence { STATUS_INTERVAL } else { TICK };
-            if now.since(*when) < wait {
-                return;
-            }
+        if self
+            .shown
+            .written
+            .as_ref()
+            .is_some_and(|(when, last)| *last == sentence && now.since(*when) < STATUS_INTERVAL)
+        {
+            return;
         }
         self.manager.status(&sentence);
         let status = self.agent.status(sentence.clone(), self.inbox_sender.dropped());
         let bytes = serde_json::to_vec(&status).expect("a status holds plain numbers and texts");
         self.status_file.send_replace(Some(bytes.into()));
-        self.shown = Some((now, sentence));
+        self.shown.written = Some((now, sentence));
     }
 
     fn sentence(&self) -> String {

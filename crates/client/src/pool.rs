@@ -86,7 +86,8 @@ impl Pool {
         self.relieve();
     }
 
-    /// Comes when no run waits for a thread any more and some have ended, among them all of a tick if none is slow.
+    /// Comes when a thread has ended the last of its runs, which are all of a tick if none is slow. For those that have
+    /// ended before one that is slow, [`Pool::next`] comes.
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.ended.notified().await }
@@ -147,11 +148,10 @@ impl Shared {
         let job = queue.waiting.pop_front();
         match job {
             Some(_) => queue.last_begin = clock.now(),
-            None => queue.threads -= 1,
-        }
-        // Before the last run begins, too: it may hang.
-        if queue.waiting.is_empty() && !queue.finished.is_empty() {
-            self.ended.notify_one();
+            None => {
+                queue.threads -= 1;
+                self.ended.notify_one();
+            }
         }
         job
     }

@@ -20,6 +20,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 /// A run may take so long, or its interval if that is shorter, unless the service says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A plugin that found nothing to report is asked again after so long: most machines lack most of what there is, and to
+/// find nothing costs as much as to find something.
+const REST: Duration = Duration::from_secs(60);
 
 /// How many series may be reported; of what exceeds it, the first ones are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,8 @@ struct Service {
     left_out: u64,
     /// The layout of its newest result: kept here because the instance may be away on a run when it is asked for.
     layout: Option<SharedLayout>,
+    /// Until when it needs no run, since its newest one found nothing to report.
+    rests_until: Option<Moment>,
 }
 
 enum State {
@@ -193,6 +198,7 @@ impl Runner {
         };
         if !overran {
             service.note(&finished.service, &outcome, finished.took, &self.access.ledger);
+            service.rests_until = (outcome.is_nothing() && service.left_out == 0).then_some(now + REST);
         }
         if finished.instance.is_none() {
             self.access.ledger.panicked();
@@ -241,14 +247,22 @@ impl Runner {
             return;
         }
         let stamp = Stamp { collected_at_ms: wall_millis, revision: self.revision };
-        let (mut ready, mut begun) = (Vec::new(), Vec::new());
-        for name in due {
-            let Some(service) = self.services.get_mut(&name) else { continue };
+        let (mut ready, mut begun) = (Vec::new(), Vec::with_capacity(due.len()));
+        let mut due = due.into_iter().peekable();
+        let mut series = 0;
+        for (name, service) in &mut self.services {
+            // Whoever comes first by name keeps its series, so that it is always the same ones that find no room.
+            let budget = self.budget.per_service.min(self.budget.per_host.saturating_sub(series));
+            series += service.series;
+            let Some(name) = due.next_if_eq(name) else { continue };
             if let State::Lost(_) = service.state {
                 service.state = State::made(build(service.descriptor, &self.access, &service.config, service.timeout));
             }
-            match &service.state {
-                State::Idle(_) => begun.push(name),
+            match &mut service.state {
+                State::Idle(_) if service.rests_until.is_some_and(|until| now < until) => {
+                    ready.push(Measured { service: name, took: Duration::ZERO, outcome: Outcome::nothing() });
+                }
+                State::Idle(_) => begun.push((name, budget)),
                 State::Running(run) if run.overran => {
                     let took = now.since(run.began);
                     let since = humantime::format_rfc3339_seconds(
@@ -266,14 +280,11 @@ impl Runner {
             }
         }
         let tick = self.ticks.begin(stamp, ready, begun.len(), now);
-        let jobs = begun.into_iter().filter_map(|name| self.begin(name, tick, stamp, now)).collect();
+        let jobs = begun.into_iter().filter_map(|(name, budget)| self.begin(name, budget, tick, stamp, now)).collect();
         self.pool.submit(jobs);
     }
 
-    fn begin(&mut self, name: ServiceName, tick: TickId, stamp: Stamp, now: Moment) -> Option<Job> {
-        // Whoever comes first by name keeps its series, so that it is always the same ones that find no room.
-        let before = self.services.range::<ServiceName, _>(..&name).map(|(_, service)| service.series).sum();
-        let budget = self.budget.per_service.min(self.budget.per_host.saturating_sub(before));
+    fn begin(&mut self, name: ServiceName, budget: usize, tick: TickId, stamp: Stamp, now: Moment) -> Option<Job> {
         let service = self.services.get_mut(&name)?;
         self.runs += 1;
         let run = Run { number: self.runs, tick, stamp, began: now, deadline: now + service.timeout, overran: false };
@@ -316,6 +327,7 @@ impl Runner {
             series: 0,
             left_out: 0,
             layout: None,
+            rests_until: None,
         })
     }
 }

@@ -31,6 +31,18 @@ pub(crate) enum Outcome {
     Trouble(Status, String),
 }
 
+impl Outcome {
+    /// There was nothing to report.
+    pub(crate) fn nothing() -> Self {
+        Self::Values { layout: None, values: Vec::new(), message: None }
+    }
+
+    /// Whether there was nothing to report.
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Values { values, message: None, .. } if values.is_empty())
+    }
+}
+
 /// What the results of one tick have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {

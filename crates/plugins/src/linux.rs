@@ -15,6 +15,7 @@ pub(crate) mod hwmon;
 pub(crate) mod interrupts;
 pub(crate) mod kernel_file;
 pub(crate) mod kernel_hung;
+pub(crate) mod links;
 pub(crate) mod load;
 pub(crate) mod mdadm;
 pub(crate) mod memory;

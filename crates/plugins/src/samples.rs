@@ -23,6 +23,8 @@ pub struct Samples {
     budget: usize,
     left_out: u64,
     message: String,
+    /// What the calls of a collection have to be for its layout to be `layout`.
+    script: Script,
     /// How many families this collection has begun.
     families: usize,
     /// How many series it has pushed to the last one of them.
@@ -52,6 +54,7 @@ impl Samples {
             budget: usize::MAX,
             left_out: 0,
             message: String::new(),
+            script: Script::default(),
             families: 0,
             series: 0,
             rebuilt: None,
@@ -84,6 +87,7 @@ impl Samples {
         self.values.clear();
         self.left_out = 0;
         self.message.clear();
+        self.script.at = 0;
         self.families = 0;
         self.series = 0;
         self.rebuilt = None;
@@ -94,7 +98,7 @@ impl Samples {
         if self.values.len() >= self.budget {
             return;
         }
-        if self.rebuilt.is_none() && !(self.last_family_is_complete() && self.next_family_is(name, kind, help)) {
+        if self.rebuilt.is_none() && !self.script.goes_on_with(&[FAMILY, kind as u8], [name, help]) {
             self.diverge();
         }
         if let Some(rebuilt) = &mut self.rebuilt {
@@ -118,7 +122,8 @@ impl Samples {
         }
         self.values.push(value);
         if self.rebuilt.is_none() {
-            if self.next_series_is(suffix, labels) {
+            let texts = labels.iter().flat_map(|(name, value)| [*name, *value]);
+            if self.script.goes_on_with(&series_mark(suffix, labels.len()), texts) {
                 self.series += 1;
                 return;
             }
@@ -173,14 +178,14 @@ impl Samples {
     /// When what was pushed makes no layout, for example a name or a series that came twice. The layout then stays
     /// what it was, and the values are worth nothing.
     pub fn finish(&mut self) -> Result<bool, CollectError> {
-        let complete = self.families == self.layout.families.len() && self.last_family_is_complete();
-        if self.rebuilt.is_none() && !complete {
+        if self.rebuilt.is_none() && !self.script.is_at_its_end() {
             self.diverge();
         }
         let Some(layout) = self.rebuilt.take().filter(|rebuilt| *rebuilt != *self.layout) else { return Ok(false) };
         layout.check()?;
         self.encoded = EncodedLayout::new(&layout);
         self.id = self.encoded.id();
+        self.script = Script::of(&layout);
         self.layout = layout.into();
         Ok(true)
     }
@@ -209,25 +214,6 @@ impl Samples {
         &self.values
     }
 
-    fn next_family_is(&self, name: &str, kind: MetricType, help: &str) -> bool {
-        let next = self.layout.families.get(self.families);
-        next.is_some_and(|family| family.name == name && family.kind == kind && family.help == help)
-    }
-
-    fn next_series_is(&self, suffix: Suffix, labels: &[(&str, &str)]) -> bool {
-        let family = self.families.checked_sub(1).and_then(|last| self.layout.families.get(last));
-        let next = family.and_then(|family| family.series.get(self.series));
-        next.is_some_and(|series| {
-            let expected = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-            series.suffix == suffix && expected.eq(labels.iter().copied())
-        })
-    }
-
-    fn last_family_is_complete(&self) -> bool {
-        let family = self.families.checked_sub(1).and_then(|last| self.layout.families.get(last));
-        family.is_none_or(|family| family.series.len() == self.series)
-    }
-
     /// Starts to rebuild: takes over what this collection and the layout have in common.
     fn diverge(&mut self) {
         let mut families = self.layout.families[..self.families].to_vec();
@@ -236,6 +222,68 @@ impl Samples {
         }
         self.rebuilt = Some(Layout { families });
     }
+}
+
+/// What a call that begins a family is marked with; one that adds a series has the number of its labels.
+const FAMILY: u8 = u8::MAX;
+
+/// The calls of a collection, one behind the other. They are compared with at every collection, for which the memory of a
+/// layout lies too scattered.
+#[derive(Debug, Default)]
+struct Script {
+    /// Each call has two bytes as its mark, then its texts, each behind its length.
+    calls: Vec<u8>,
+    /// Where this collection has come to.
+    at: usize,
+}
+
+impl Script {
+    /// The calls that make `layout`.
+    fn of(layout: &Layout) -> Self {
+        let mut script = Self::default();
+        for family in &layout.families {
+            script.add(&[FAMILY, family.kind as u8], [family.name.as_str(), &family.help]);
+            for series in &family.series {
+                let texts = series.labels.iter().flat_map(|label| [label.name.as_str(), &label.value]);
+                script.add(&series_mark(series.suffix, series.labels.len()), texts);
+            }
+        }
+        script
+    }
+
+    fn add<'a>(&mut self, mark: &[u8; 2], texts: impl IntoIterator<Item = &'a str>) {
+        self.calls.extend_from_slice(mark);
+        for text in texts {
+            self.calls.extend_from_slice(&length_mark(text));
+            self.calls.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// Goes past the next call if it is this one.
+    fn goes_on_with<'a>(&mut self, mark: &[u8; 2], texts: impl IntoIterator<Item = &'a str>) -> bool {
+        let mut rest = &self.calls[self.at..];
+        let mut is_next = |part: &[u8]| rest.strip_prefix(part).map(|behind| rest = behind).is_some();
+        let is_same =
+            is_next(mark) && texts.into_iter().all(|text| is_next(&length_mark(text)) && is_next(text.as_bytes()));
+        if is_same {
+            self.at = self.calls.len() - rest.len();
+        }
+        is_same
+    }
+
+    fn is_at_its_end(&self) -> bool {
+        self.at == self.calls.len()
+    }
+}
+
+/// No layout has as many labels as a mark cannot tell.
+fn series_mark(suffix: Suffix, labels: usize) -> [u8; 2] {
+    [labels.min(usize::from(FAMILY) - 1) as u8, suffix as u8]
+}
+
+/// No text of a layout is as long as this cannot tell.
+fn length_mark(text: &str) -> [u8; 4] {
+    (text.len() as u32).to_le_bytes()
 }
 
 /// A family of which nobody knows yet whether it has any series; see [`Samples::sparse`].

@@ -48,6 +48,14 @@ impl Network {
         &self.outside
     }
 
+    /// Runs `ip` with these arguments inside.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ip(&self, arguments: &[&str]) -> Result<()> {
+        ip(&[&["-n", self.name.as_str()], arguments].concat())
+    }
+
     /// Pulls the cable: whatever is sent is lost, and nobody is told.
     ///
     /// # Errors

@@ -203,7 +203,19 @@ async fn a_run_that_hangs_costs_only_its_own_results() {
     drop(gate);
     // The run of the replaced service is nobody's result; the other one's comes late, on its own.
     assert_eq!(rig.step(0, 2).await, [("late".to_owned(), Status::Ok, "[]".to_owned())]);
-    assert_eq!(rig.step(1, 3).await, [ok("fine", 4), ok("hang", 2), ("late".to_owned(), Status::Ok, "[]".to_owned())]);
+    assert_eq!(rig.step(1, 2).await, [ok("fine", 4), ok("hang", 2), ("late".to_owned(), Status::Ok, "[]".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_finds_nothing_rests() {
+    let mut rig = Rig::new(&[service("fine", "count", 10_000), service("none", "many", 10_000)]);
+    let nothing = ("none".to_owned(), Status::Ok, "[]".to_owned());
+    rig.go_to_next_tick();
+    assert_eq!(rig.step(1, 2).await, [ok("fine", 1), nothing.clone()]);
+    for runs in 2..7 {
+        assert_eq!(rig.step(10_000, 1).await, [ok("fine", runs), nothing.clone()], "it rests and says what it found");
+    }
+    assert_eq!(rig.step(10_000, 2).await, [ok("fine", 7), nothing]);
 }
 
 #[tokio::test]

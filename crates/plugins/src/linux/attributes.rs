@@ -90,6 +90,17 @@ impl Attributes {
         true
     }
 
+    /// What the file `device/name` says now, which is open as `file` if [`Attributes::read`] has kept it so.
+    pub(crate) fn text_again(&mut self, device: &str, name: &str, file: Option<&OwnedFd>) -> Option<&str> {
+        match file {
+            Some(file) => {
+                let length = rustix::io::pread(file, &mut *self.buffer, 0).ok()?;
+                text(&self.buffer[..length])
+            }
+            None => self.text(device, name),
+        }
+    }
+
     /// The first page of the file `device/name`. What cannot be read is absent: a driver answers with whatever error it
     /// likes when asked for something that its device lacks.
     pub(crate) fn bytes(&mut self, device: &str, name: &str) -> Option<&[u8]> {
@@ -142,6 +153,11 @@ impl<const N: usize> OpenFiles<N> {
     /// Opens nothing yet.
     pub(crate) fn new() -> Self {
         Self { of: None, files: [const { None }; N] }
+    }
+
+    /// One of them, unless it is not there or was closed.
+    pub(crate) fn get(&self, index: usize) -> Option<&OwnedFd> {
+        self.files[index].as_ref()
     }
 
     /// Closes them, so that the next reading opens them again.

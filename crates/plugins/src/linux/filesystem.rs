@@ -70,7 +70,9 @@ impl Plugin for Filesystem {
             own.parse(|content| mounts.update(content))?;
         }
         let mounts = mounts.as_mut_slice();
-        prober.ask(mounts.iter().map(|mount| &mount.probe), Instant::now() + *timeout)?;
+        mounts.iter().filter(|mount| mount.is_prompt).for_each(|mount| mount.probe.answer_at_once());
+        let others = mounts.iter().filter(|mount| !mount.is_prompt).map(|mount| &mount.probe);
+        prober.ask(others, Instant::now() + *timeout)?;
         mounts.iter_mut().for_each(Mount::take_answer);
         if mounts.is_empty() {
             return Ok(());

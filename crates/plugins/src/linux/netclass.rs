@@ -5,18 +5,21 @@ use hostwatch_wire::MetricType::{self, Counter, Gauge};
 
 use crate::filter::Filter;
 use crate::linux::attributes::{Attributes, OpenFiles, number};
+use crate::linux::links::Links;
 use crate::names::Names;
-use crate::{CollectError, Descriptor, Plugin, Samples};
+use crate::{CollectError, Descriptor, Plugin, Roots, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "netclass",
     collector: "netclass",
-    about: "link, speed, MTU and addresses of each network interface, from /sys/class/net",
+    about: "link, speed, MTU and addresses of each network interface, from /sys/class/net; rtnetlink(7) tells when to read them",
     on_by_default: true,
     build: |roots, options| {
         Ok(Box::new(Netclass {
             filter: Filter::new(options, ["device_include", "device_exclude"], ""),
             attributes: Attributes::new(roots.sysfs.join("class/net")),
+            // It tells of the network that this process is in, which need not be that of another root.
+            links: (*roots == Roots::default()).then(Links::new),
             devices: Names::new(),
             facts: Vec::new(),
         }))
@@ -58,12 +61,17 @@ const FILES: [&str; TEXTS.len() + FAMILIES.len()] = {
     }
     files
 };
+/// The files that may say something new although the kernel tells of no change: that of the flags counts who listens to
+/// everything, the others ask the driver.
+const ALONE: [&str; 3] = ["duplex", "flags", "speed"];
+
 /// So many interfaces keep their files open. They make 264 descriptors, and a process may have a thousand.
 const KEPT: usize = 12;
 
 struct Netclass {
     filter: Filter,
     attributes: Attributes,
+    links: Option<Links>,
     devices: Names,
     /// What there is to tell of the interfaces, in the order of their names. There may be more, kept for their memory.
     facts: Vec<Facts>,
@@ -73,8 +81,26 @@ struct Netclass {
 #[derive(Debug)]
 struct Facts {
     files: OpenFiles<{ FILES.len() }>,
+    said: Said,
+}
+
+#[derive(Debug)]
+struct Said {
     texts: [String; TEXTS.len()],
     numbers: [Option<f64>; FAMILIES.len()],
+}
+
+impl Said {
+    /// Takes what the file at `index` of [`FILES`] says.
+    fn take(&mut self, index: usize, text: Option<&str>) {
+        match index.checked_sub(TEXTS.len()) {
+            Some(index) => self.numbers[index] = text.and_then(number),
+            None => {
+                self.texts[index].clear();
+                self.texts[index].push_str(text.unwrap_or_default());
+            }
+        }
+    }
 }
 
 impl Plugin for Netclass {
@@ -83,12 +109,12 @@ impl Plugin for Netclass {
         let interfaces = || self.devices.iter().zip(&self.facts);
         let mut family = samples.sparse("node_network_up", Gauge, "Whether an interface is up (1) or not (0).");
         for (device, facts) in interfaces() {
-            let [.., state] = &facts.texts;
+            let [.., state] = &facts.said.texts;
             family.push(&[("device", device)], f64::from(u8::from(state == "up")));
         }
         let mut family = samples.sparse("node_network_info", Gauge, "What an interface says in words, always 1.");
         for (device, facts) in interfaces() {
-            let [address, broadcast, duplex, ifalias, operstate] = facts.texts.each_ref().map(String::as_str);
+            let [address, broadcast, duplex, ifalias, operstate] = facts.said.texts.each_ref().map(String::as_str);
             family.push(
                 &[
                     ("address", address),
@@ -104,7 +130,7 @@ impl Plugin for Netclass {
         for (index, (_, unit, kind, name, help)) in FAMILIES.iter().enumerate() {
             let mut family = samples.sparse(name, *kind, help);
             for (device, facts) in interfaces() {
-                if let Some(value) = facts.numbers[index] {
+                if let Some(value) = facts.said.numbers[index] {
                     family.push(&[("device", device)], value * unit);
                 }
             }
@@ -116,7 +142,11 @@ impl Plugin for Netclass {
 impl Netclass {
     /// Reads the facts about each interface that is there. Beside their directories stands a file, `bonding_masters`.
     fn read(&mut self) {
-        let Self { filter, attributes, devices, facts } = self;
+        let Self { filter, attributes, links, devices, facts } = self;
+        if links.as_mut().is_some_and(|links| !links.may_have_changed()) {
+            devices.iter().zip(facts).for_each(|(name, facts)| facts.read_some(name, attributes));
+            return;
+        }
         attributes.list(devices);
         let mut count = 0;
         devices.retain(|name| {
@@ -138,18 +168,20 @@ impl Netclass {
 
 impl Facts {
     fn new() -> Self {
-        Self { files: OpenFiles::new(), texts: Default::default(), numbers: [None; FAMILIES.len()] }
+        let said = Said { texts: Default::default(), numbers: [None; FAMILIES.len()] };
+        Self { files: OpenFiles::new(), said }
     }
 
     /// Says whether there is such an interface.
     fn read(&mut self, name: &str, attributes: &mut Attributes) -> bool {
-        let Self { files, texts, numbers } = self;
-        attributes.read(name, &FILES, files, |index, text| match index.checked_sub(TEXTS.len()) {
-            Some(index) => numbers[index] = text.and_then(number),
-            None => {
-                texts[index].clear();
-                texts[index].push_str(text.unwrap_or_default());
-            }
-        })
+        let Self { files, said } = self;
+        attributes.read(name, &FILES, files, |index, text| said.take(index, text))
+    }
+
+    /// Reads the files that change alone.
+    fn read_some(&mut self, name: &str, attributes: &mut Attributes) {
+        for (index, file) in FILES.iter().enumerate().filter(|(_, file)| ALONE.contains(file)) {
+            self.said.take(index, attributes.text_again(name, file, self.files.get(index)));
+        }
     }
 }

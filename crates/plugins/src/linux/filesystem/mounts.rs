@@ -14,6 +14,9 @@ use crate::linux::fields::{Malformed, integer, lines, text};
 
 use super::prober::{Answer, Probe};
 
+/// File systems that keep their figures in memory, so that statvfs(2) waits for no disk and no network.
+const PROMPT_TYPES: [&str; 6] = ["ext2", "ext3", "ext4", "ramfs", "tmpfs", "xfs"];
+
 /// The mounts that are reported, in the order of the table.
 pub(super) struct Mounts {
     rootfs: PathBuf,
@@ -30,6 +33,8 @@ pub(super) struct Mount {
     fs_type: String,
     point: String,
     pub(super) is_readonly: bool,
+    /// Whether it always answers at once.
+    pub(super) is_prompt: bool,
     pub(super) probe: Arc<Probe>,
     pub(super) answer: Answer,
     /// The last answer that failed, and its text.
@@ -63,6 +68,8 @@ impl Mounts {
         // Who is mounted last at a point hides what is below, and answers for it.
         let mut last = HashMap::new();
         let entries: Vec<_> = self.as_the_host_sees(entries);
+        let slow: Vec<_> =
+            entries.iter().filter(|(entry, _)| !entry.is_prompt()).map(|(_, path)| path.clone()).collect();
         for (index, (entry, _)) in entries.iter().enumerate() {
             last.insert(text(&entry.point).into_owned(), index);
         }
@@ -71,6 +78,8 @@ impl Mounts {
             if last.get(&point) != Some(&index) || !self.types.admits(&entry.fs_type) || !self.points.admits(&point) {
                 continue;
             }
+            // The way to it must not lead over another one that may hang.
+            let is_prompt = entry.is_prompt() && !slow.iter().any(|slow| path.starts_with(slow));
             let key = (entry.id, path);
             let probe = before.remove(&key).unwrap_or_else(|| Arc::new(Probe::new(key)));
             self.mounts.push(Mount {
@@ -78,6 +87,7 @@ impl Mounts {
                 fs_type: entry.fs_type,
                 point,
                 is_readonly: entry.is_readonly,
+                is_prompt,
                 probe,
                 answer: Answer::Outstanding,
                 failure: None,
@@ -166,6 +176,10 @@ impl Entry {
         let of_all_mounts = rest.next().ok_or_else(malformed)?;
         let is_readonly = [options, of_all_mounts].iter().any(|options| has_option(options, b"ro"));
         Ok(Self { id, point, is_readonly, fs_type, device })
+    }
+
+    fn is_prompt(&self) -> bool {
+        PROMPT_TYPES.contains(&self.fs_type.as_str())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Asks mounts for their figures on threads of its own, because a mount whose server is gone never answers.
+//! Asks mounts for their figures on threads of its own, because a mount whose server is gone never answers. Those that keep
+//! nobody waiting are asked on the thread of the plugin, which takes a tenth of the time.
 //!
 //! One thread asks all mounts in turn. Only when one of them holds up the others another thread goes on, and a mount
 //! that has not answered is not asked again before it has: it costs one thread and its own figures.
@@ -186,6 +187,13 @@ impl Probe {
         let free = !matches!(*state, State::Asked);
         *state = State::Asked;
         free
+    }
+
+    /// Has it answer on this thread, unless it still owes an answer.
+    pub(super) fn answer_at_once(&self) {
+        if self.begin() {
+            self.answer_with(self.statvfs());
+        }
     }
 
     fn statvfs(&self) -> Result<Figures, Errno> {

@@ -19,7 +19,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |_, options| {
         // The client is this very process, wherever the host is seen.
-        let memory = KernelFile::new("/proc/self/statm".into());
+        let memory = KernelFile::of_short_lines("/proc/self/statm".into());
         let (left_out, collectors) = (BTreeMap::new(), BTreeMap::new());
         Ok(Box::new(Client { ledger: options.ledger(), memory, left_out, collectors }))
     },

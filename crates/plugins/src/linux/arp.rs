@@ -14,7 +14,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, options| {
         let devices = Filter::new(options, ["device_include", "device_exclude"], "");
-        Ok(Box::new(Arp { file: KernelFile::new(roots.network("arp")), devices, counts: Vec::new() }))
+        Ok(Box::new(Arp { file: KernelFile::of_short_lines(roots.network("arp")), devices, counts: Vec::new() }))
     },
 };
 

@@ -12,11 +12,11 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "tracked connections and their limit, from /proc/sys/net/netfilter and /proc/net/stat/nf_conntrack",
     on_by_default: true,
     build: |roots, _| {
-        let sysctl = |name| KernelFile::new(roots.procfs.join("sys/net/netfilter").join(name));
+        let sysctl = |name| KernelFile::of_short_lines(roots.procfs.join("sys/net/netfilter").join(name));
         Ok(Box::new(Conntrack {
             count: sysctl("nf_conntrack_count"),
             limit: sysctl("nf_conntrack_max"),
-            statistics: KernelFile::new(roots.network("stat/nf_conntrack")),
+            statistics: KernelFile::of_short_lines(roots.network("stat/nf_conntrack")),
         }))
     },
 };

@@ -10,7 +10,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "entropy for random numbers, from /proc/sys/kernel/random",
     on_by_default: true,
     build: |roots, _| {
-        let file = |name| KernelFile::new(roots.procfs.join("sys/kernel/random").join(name));
+        let file = |name| KernelFile::of_short_lines(roots.procfs.join("sys/kernel/random").join(name));
         Ok(Box::new(Entropy { available: file("entropy_avail"), size: file("poolsize") }))
     },
 };

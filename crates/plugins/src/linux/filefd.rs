@@ -9,7 +9,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     collector: "filefd",
     about: "open files and their limit, from /proc/sys/fs/file-nr",
     on_by_default: true,
-    build: |roots, _| Ok(Box::new(Filefd { file: KernelFile::new(roots.procfs.join("sys/fs/file-nr")) })),
+    build: |roots, _| Ok(Box::new(Filefd { file: KernelFile::of_short_lines(roots.procfs.join("sys/fs/file-nr")) })),
 };
 
 struct Filefd {

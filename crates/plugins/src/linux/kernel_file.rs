@@ -14,6 +14,10 @@ use crate::linux::fields::Malformed;
 /// The most that is read of one file: 4,096 processors make half a megabyte of /proc/stat.
 const MAX_BYTES: usize = 16 << 20;
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
+/// seq_file hands out whole lines from a buffer of at least a page, and fewer only where the next one has no room or there is
+/// none. Source: Documentation/filesystems/seq_file.rst, `seq_read_iter` in fs/seq_file.c.
+const PAGE_BYTES: usize = 4 << 10;
+const SHORT_LINE_BYTES: usize = 1 << 10;
 
 /// One file and what it said last.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(crate) struct KernelFile {
     file: Option<File>,
     /// Whether it can be replaced by another one of its name, as no file of procfs can.
     replaceable: bool,
+    /// Whether no line of it is longer than [`SHORT_LINE_BYTES`], or all of it is one line to the kernel.
+    has_short_lines: bool,
     /// All of it is initialized; the content is what stands before the length that the last read returned.
     buffer: Vec<u8>,
 }
@@ -29,7 +35,13 @@ pub(crate) struct KernelFile {
 impl KernelFile {
     /// Opens nothing yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, replaceable: true, buffer: vec![0; FIRST_BUFFER_BYTES] }
+        Self { path, file: None, replaceable: true, has_short_lines: false, buffer: vec![0; FIRST_BUFFER_BYTES] }
+    }
+
+    /// One without lines longer than [`SHORT_LINE_BYTES`]: then it is known without another read when a file of procfs has
+    /// ended, and for some files the kernel would do all its work a second time for that.
+    pub(crate) fn of_short_lines(path: PathBuf) -> Self {
+        Self { has_short_lines: true, ..Self::new(path) }
     }
 
     /// Reads the file as it is now and gives its content to `parse`.
@@ -88,6 +100,7 @@ impl KernelFile {
                 file
             }
         };
+        let ends_below = if self.has_short_lines && !self.replaceable { PAGE_BYTES - SHORT_LINE_BYTES } else { 0 };
         let mut length = 0;
         loop {
             if length == self.buffer.len() {
@@ -98,6 +111,7 @@ impl KernelFile {
             }
             match file.read_at(&mut self.buffer[length..], length as u64) {
                 Ok(0) => return Ok(length),
+                Ok(read) if length + read < ends_below => return Ok(length + read),
                 Ok(read) => length += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -146,6 +160,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let error = file.parse(|_| Ok(())).unwrap_err().to_string();
         assert!(error.starts_with("cannot read ") && error.contains("/file: "), "{error}");
+    }
+
+    #[test]
+    fn short_and_long_files_of_procfs_are_read_to_their_end() {
+        // They do not move, and /proc/kallsyms is a hundred times as long as a page.
+        for path in ["/proc/filesystems", "/proc/devices", "/proc/iomem", "/proc/kallsyms", "/proc/sys/kernel/ostype"] {
+            let expected = fs::read_to_string(path).unwrap();
+            assert_eq!(content(&mut KernelFile::of_short_lines(path.into())), expected, "{path}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "tasks that hung, from /proc/sys/kernel/hung_task_detect_count (Linux 6.12 and later)",
     on_by_default: true,
     build: |roots, _| {
-        let file = KernelFile::new(roots.procfs.join("sys/kernel/hung_task_detect_count"));
+        let file = KernelFile::of_short_lines(roots.procfs.join("sys/kernel/hung_task_detect_count"));
         Ok(Box::new(KernelHung { file }))
     },
 };

@@ -11,7 +11,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     collector: "loadavg",
     about: "load averages over 1, 5 and 15 minutes, from /proc/loadavg",
     on_by_default: true,
-    build: |roots, _| Ok(Box::new(Load { file: KernelFile::new(roots.procfs.join("loadavg")) })),
+    build: |roots, _| Ok(Box::new(Load { file: KernelFile::of_short_lines(roots.procfs.join("loadavg")) })),
 };
 
 struct Load {

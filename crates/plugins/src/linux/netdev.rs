@@ -18,7 +18,12 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     build: |roots, options| {
         let filter = Filter::new(options, ["device_include", "device_exclude"], "^veth");
         let attributes = Attributes::new(roots.sysfs.join("class/net"));
-        Ok(Box::new(Netdev { file: KernelFile::new(roots.network("dev")), attributes, filter, devices: Vec::new() }))
+        Ok(Box::new(Netdev {
+            file: KernelFile::of_short_lines(roots.network("dev")),
+            attributes,
+            filter,
+            devices: Vec::new(),
+        }))
     },
 };
 

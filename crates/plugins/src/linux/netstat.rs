@@ -19,7 +19,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
                        Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
                        Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$";
         let fields = Filter::including(options, "fields", default);
-        let file = |name| KernelFile::new(roots.network(name));
+        let file = |name| KernelFile::of_short_lines(roots.network(name));
         let tables = [file("netstat"), file("snmp")];
         Ok(Box::new(Netstat { tables, snmp6: file("snmp6"), fields, key: String::new(), name: String::new() }))
     },

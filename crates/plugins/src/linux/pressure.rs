@@ -11,7 +11,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, _| {
         let resource = |(name, some, full)| {
-            let file = KernelFile::new(roots.procfs.join("pressure").join(name));
+            let file = KernelFile::of_short_lines(roots.procfs.join("pressure").join(name));
             Resource { file, some, full }
         };
         Ok(Box::new(Pressure { resources: RESOURCES.map(resource) }))

@@ -27,7 +27,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
             attributes: Attributes::new(roots.procfs.clone()),
             processes: Names::new(),
             reader: Reader::default(),
-            stat: KernelFile::new(roots.procfs.join("stat")),
+            stat: KernelFile::of_short_lines(roots.procfs.join("stat")),
             groups,
         }))
     },

@@ -16,7 +16,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     // It reads a file for each thread of the machine.
     on_by_default: false,
     build: |roots, _| {
-        let limit = |name| KernelFile::new(roots.procfs.join("sys/kernel").join(name));
+        let limit = |name| KernelFile::of_short_lines(roots.procfs.join("sys/kernel").join(name));
         Ok(Box::new(Processes {
             attributes: Attributes::new(roots.procfs.clone()),
             processes: Names::new(),

@@ -9,7 +9,9 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     collector: "selinux",
     about: "whether SELinux is on and enforces its policy, from /sys/fs/selinux",
     on_by_default: true,
-    build: |roots, _| Ok(Box::new(Selinux { enforce: KernelFile::new(roots.sysfs.join("fs/selinux/enforce")) })),
+    build: |roots, _| {
+        Ok(Box::new(Selinux { enforce: KernelFile::of_short_lines(roots.sysfs.join("fs/selinux/enforce")) }))
+    },
 };
 
 struct Selinux {

@@ -12,7 +12,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "sockets in use and their memory, from /proc/net/sockstat and sockstat6",
     on_by_default: true,
     build: |roots, _| {
-        let files = ["sockstat", "sockstat6"].map(|name| KernelFile::new(roots.network(name)));
+        let files = ["sockstat", "sockstat6"].map(|name| KernelFile::of_short_lines(roots.network(name)));
         Ok(Box::new(Sockstat { files, page_bytes: rustix::param::page_size() as f64, name: String::new() }))
     },
 };

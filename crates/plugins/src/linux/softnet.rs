@@ -12,7 +12,10 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "packets that each processor has taken in, dropped or put off, from /proc/net/softnet_stat",
     on_by_default: true,
     build: |roots, _| {
-        Ok(Box::new(Softnet { file: KernelFile::new(roots.network("softnet_stat")), processors: Vec::new() }))
+        Ok(Box::new(Softnet {
+            file: KernelFile::of_short_lines(roots.network("softnet_stat")),
+            processors: Vec::new(),
+        }))
     },
 };
 

@@ -12,7 +12,9 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "TCP connections by state and the bytes that wait in them, from /proc/net/tcp and tcp6",
     // The kernel walks through all connections.
     on_by_default: false,
-    build: |roots, _| Ok(Box::new(Tcpstat { files: ["tcp", "tcp6"].map(|name| KernelFile::new(roots.network(name))) })),
+    build: |roots, _| {
+        Ok(Box::new(Tcpstat { files: ["tcp", "tcp6"].map(|name| KernelFile::of_short_lines(roots.network(name))) }))
+    },
 };
 
 /// The states by their numbers in the kernel, of which 0 is none. The last ones that follow are no states but bytes.

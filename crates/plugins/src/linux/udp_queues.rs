@@ -12,7 +12,8 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "bytes that wait in the queues of UDP sockets, from /proc/net/udp and udp6",
     on_by_default: true,
     build: |roots, _| {
-        let files = [("v4", "udp"), ("v6", "udp6")].map(|(ip, name)| (ip, KernelFile::new(roots.network(name))));
+        let files =
+            [("v4", "udp"), ("v6", "udp6")].map(|(ip, name)| (ip, KernelFile::of_short_lines(roots.network(name))));
         Ok(Box::new(UdpQueues { files }))
     },
 };

@@ -12,7 +12,9 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "name, release, version and machine of the kernel and the names of the host, from /proc/sys/kernel",
     on_by_default: true,
     build: |roots, _| {
-        let file = |(label, name)| (label, KernelFile::new(roots.procfs.join("sys/kernel").join(name)), String::new());
+        let file = |(label, name)| {
+            (label, KernelFile::of_short_lines(roots.procfs.join("sys/kernel").join(name)), String::new())
+        };
         Ok(Box::new(Uname { files: FILES.map(file) }))
     },
 };

@@ -14,7 +14,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, options| {
         let fields = Filter::including(options, "fields", "^(oom_kill|pgpg|pswp|pg.*fault)");
-        let file = KernelFile::new(roots.procfs.join("vmstat"));
+        let file = KernelFile::of_short_lines(roots.procfs.join("vmstat"));
         Ok(Box::new(Vmstat { file, fields, name: String::new() }))
     },
 };

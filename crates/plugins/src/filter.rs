@@ -3,14 +3,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use crate::Options;
 
 /// The most names whose verdicts are remembered.
 const MAX_KNOWN: usize = 4_096;
 
-/// Admits names by regular expressions, which are not anchored by themselves.
+/// Admits names by regular expressions, which are not anchored by themselves. The engine is slow and small: each name is
+/// matched once.
 #[derive(Debug)]
 pub(crate) struct Filter {
     include: Option<Regex>,

@@ -8,8 +8,8 @@ use hostwatch_wire::MetricType;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::ledger::{Delivery, Ledger};
-use crate::linux::fields::{Malformed, fields, integer};
-use crate::linux::kernel_file::KernelFile;
+#[cfg(target_os = "linux")]
+use crate::linux::resident::Resident;
 use crate::{CollectError, Descriptor, Plugin, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
@@ -18,16 +18,14 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "what the client says of itself: its cost, its ring and queues, and the duration and success of each plugin",
     on_by_default: true,
     build: |_, options| {
-        // The client is this very process, wherever the host is seen.
-        let memory = KernelFile::of_short_lines("/proc/self/statm".into());
         let (left_out, collectors) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Box::new(Client { ledger: options.ledger(), memory, left_out, collectors }))
+        Ok(Box::new(Client { ledger: options.ledger(), memory: Resident::new(), left_out, collectors }))
     },
 };
 
 struct Client {
     ledger: Arc<Ledger>,
-    memory: KernelFile,
+    memory: Resident,
     /// How many series of each plugin found no room.
     left_out: BTreeMap<&'static str, u64>,
     collectors: BTreeMap<&'static str, Runs>,
@@ -46,8 +44,8 @@ impl Plugin for Client {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
         samples.counter("hostwatch_client_cpu_seconds_total", "Processor time that the client has taken.", cpu);
-        let resident = self.memory.parse(resident_pages)? as f64 * rustix::param::page_size() as f64;
-        samples.gauge("hostwatch_client_resident_memory_bytes", "Memory of the client.", resident);
+        let resident = self.memory.bytes()?;
+        samples.gauge("hostwatch_client_resident_memory_bytes", "Memory of the client.", resident as f64);
         let (delivery, panics) = self.take();
         samples.counter("hostwatch_client_plugin_panics_total", "Runs that ended in a panic.", panics as f64);
         if let Some(delivery) = delivery {
@@ -108,12 +106,6 @@ fn report_delivery(delivery: &Delivery, samples: &mut Samples) {
     for (name, help, value) in counters {
         samples.counter(name, help, value as f64);
     }
-}
-
-/// The second number of /proc/PID/statm, in pages. Source: proc_pid_statm(5).
-fn resident_pages(content: &[u8]) -> Result<u64, Malformed> {
-    let line = content.strip_suffix(b"\n").unwrap_or(content);
-    fields(line).nth(1).ok_or_else(|| Malformed::new("seven numbers", content)).and_then(integer)
 }
 
 #[cfg(test)]
@@ -179,13 +171,5 @@ mod tests {
                         node_scrape_collector_success{collector=\"cpu\"} 1\n\
                         node_scrape_collector_success{collector=\"exec\"} 0";
         assert_eq!(page(ledger)[2..].join("\n"), expected);
-    }
-
-    #[test]
-    fn pages_are_the_second_number() {
-        assert_eq!(resident_pages(b"100 25 3 4 0 5 0\n"), Ok(25));
-        assert!(
-            resident_pages(b"100\n").is_err() && resident_pages(b"").is_err() && resident_pages(b"1 -2\n").is_err()
-        );
     }
 }

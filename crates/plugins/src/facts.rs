@@ -6,7 +6,6 @@ use hostwatch_wire::Facts;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::Roots;
-use crate::linux::os_release;
 
 /// The most bytes of a text among the facts, as the wire has it.
 const MAX_TEXT_BYTES: usize = 256;
@@ -31,10 +30,19 @@ pub fn facts(roots: &Roots) -> Facts {
     }
 }
 
+/// What os-release says, which only Linux has everywhere.
+#[cfg(target_os = "linux")]
 fn os(rootfs: &Path) -> Option<String> {
+    use crate::linux::os_release;
+
     let mut content = Vec::new();
     os_release::read(rootfs, &mut content);
     Some(os_release::value(&String::from_utf8_lossy(&content), "PRETTY_NAME")).filter(|name| !name.is_empty())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn os(_: &Path) -> Option<String> {
+    None
 }
 
 fn bounded(mut text: String) -> String {
@@ -44,6 +52,7 @@ fn bounded(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use std::fs;
 
     use super::*;
@@ -55,6 +64,7 @@ mod tests {
         assert!(!facts.os.is_empty() && !facts.kernel.is_empty() && !facts.architecture.is_empty(), "{facts:?}");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn the_operating_system_is_that_of_the_root() {
         let root = tempfile::tempdir().unwrap();

@@ -34,6 +34,7 @@ impl Filter {
     }
 
     /// Takes the parameter `include` alone, which replaces `default`.
+    #[cfg(target_os = "linux")]
     pub(crate) fn including(options: &mut Options<'_>, include: &'static str, default: &str) -> Self {
         let include = pattern(options, include).unwrap_or_else(|| known(default));
         Self { include: Some(include), exclude: None, known: RefCell::default() }

@@ -4,7 +4,6 @@
 //! other plugins: whoever runs it does the timing, and a plugin that fails costs its own results only.
 
 mod client;
-mod exec;
 mod exposition;
 mod facts;
 mod filter;

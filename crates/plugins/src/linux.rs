@@ -1,13 +1,16 @@
-//! What only Linux has: the plugins that read procfs and sysfs or ask systemd and the kernel, and what they share.
+//! What only Linux has: the plugins that read procfs and sysfs or need calls that only its kernel has, and what they
+//! share.
 
 pub(crate) mod arp;
 pub(crate) mod attributes;
 pub(crate) mod bonding;
+pub(crate) mod clocks;
 pub(crate) mod conntrack;
 pub(crate) mod cpu;
 pub(crate) mod cpufreq;
 pub(crate) mod diskstats;
 pub(crate) mod entropy;
+pub(crate) mod exec;
 pub(crate) mod fields;
 pub(crate) mod filefd;
 pub(crate) mod filesystem;
@@ -28,6 +31,7 @@ pub(crate) mod power_supply;
 pub(crate) mod pressure;
 pub(crate) mod process;
 pub(crate) mod processes;
+pub(crate) mod resident;
 pub(crate) mod schedstat;
 pub(crate) mod selinux;
 pub(crate) mod sockstat;

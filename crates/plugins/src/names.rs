@@ -1,12 +1,17 @@
 //! The names in a directory, read again and again into the same memory.
 
+#[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::AsFd;
 
+#[cfg(not(target_os = "linux"))]
+use rustix::fs::Dir;
+#[cfg(target_os = "linux")]
 use rustix::fs::RawDir;
 
 /// Room for the entries that the kernel returns at once.
+#[cfg(target_os = "linux")]
 const ENTRIES_BYTES: usize = 8 << 10;
 
 /// Sorted names, the shorter ones first, so that those that end in numbers come in the order of their numbers.
@@ -15,12 +20,18 @@ pub(crate) struct Names {
     /// One name behind the other.
     text: String,
     ranges: Vec<Range<usize>>,
+    #[cfg(target_os = "linux")]
     entries: Box<[MaybeUninit<u8>]>,
 }
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { text: String::new(), ranges: Vec::new(), entries: Box::new_uninit_slice(ENTRIES_BYTES) }
+        Self {
+            text: String::new(),
+            ranges: Vec::new(),
+            #[cfg(target_os = "linux")]
+            entries: Box::new_uninit_slice(ENTRIES_BYTES),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -32,7 +43,10 @@ impl Names {
     /// not be a label and is left out.
     pub(crate) fn read(&mut self, directory: impl AsFd) {
         self.clear();
+        #[cfg(target_os = "linux")]
         let mut entries = RawDir::new(directory, &mut self.entries);
+        #[cfg(not(target_os = "linux"))]
+        let Ok(mut entries) = Dir::read_from(directory) else { return };
         while let Some(Ok(entry)) = entries.next() {
             match entry.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
@@ -57,6 +71,7 @@ impl Names {
         self.ranges.sort_unstable_by_key(|range| &text[range.clone()]);
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn len(&self) -> usize {
         self.ranges.len()
     }

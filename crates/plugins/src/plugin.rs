@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hostwatch_wire::{InvalidLayout, Parameters};
 
+#[cfg(target_os = "linux")]
 use crate::linux::{
-    arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, filefd, filesystem, hwmon, interrupts, kernel_hung,
-    load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, process, processes, schedstat, selinux,
-    sockstat, softnet, stat, systemd, tcpstat, thermal, timex, udp_queues, uname, vmstat,
+    arp, bonding, conntrack, cpu, cpufreq, diskstats, entropy, exec, filefd, filesystem, hwmon, interrupts,
+    kernel_hung, load, mdadm, memory, netclass, netdev, netstat, os, power_supply, pressure, process, processes,
+    schedstat, selinux, sockstat, softnet, stat, systemd, tcpstat, thermal, timex, udp_queues, uname, vmstat,
 };
 use crate::options::{BuildError, Options};
 use crate::scrape::Target;
-use crate::{Ledger, Samples, client, exec, scrape, textfile, time};
+use crate::{Ledger, Samples, client, scrape, textfile, time};
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
 pub static PLUGINS: &[Descriptor] = &[
@@ -174,6 +177,7 @@ pub struct Roots {
     pub rootfs: PathBuf,
 }
 
+#[cfg(target_os = "linux")]
 impl Roots {
     /// A file of the host's network, below `/proc/net`. That of a container is another one, so where the host is seen
     /// below a root of its own it is the network of the host's first process.

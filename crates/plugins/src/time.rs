@@ -1,5 +1,4 @@
-//! What time it is on this host, and by which clock. Sources: localtime(5), tzfile(5),
-//! Documentation/timers/timekeeping.rst.
+//! What time it is on this host, and by which clock. Sources: localtime(5), tzfile(5).
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,28 +6,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hostwatch_wire::MetricType::Gauge;
 use tz::TimeZone;
 
-use crate::linux::attributes::Attributes;
-use crate::names::Names;
+#[cfg(target_os = "linux")]
+use crate::linux::clocks::Clocks;
 use crate::{CollectError, Descriptor, Plugin, Samples, host_file};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "time",
     collector: "time",
-    about: "the time, its zone from /etc/localtime and its clock from /sys/devices/system/clocksource",
+    about: "the time, its zone from /etc/localtime and, on Linux, its clock from /sys/devices/system/clocksource",
     on_by_default: true,
     build: |roots, _| {
         Ok(Box::new(Time {
             zone: Zone { rootfs: roots.rootfs.clone(), content: Vec::new(), known: Vec::new(), zone: None },
-            attributes: Attributes::new(roots.sysfs.join("devices/system/clocksource")),
-            devices: Names::new(),
+            #[cfg(target_os = "linux")]
+            clocks: Clocks::new(roots),
         }))
     },
 };
 
 struct Time {
     zone: Zone,
-    attributes: Attributes,
-    devices: Names,
+    #[cfg(target_os = "linux")]
+    clocks: Clocks,
 }
 
 /// The time zone of the host.
@@ -49,31 +48,9 @@ impl Plugin for Time {
         let (name, offset) = self.zone.at(seconds);
         samples.family("node_time_zone_offset_seconds", Gauge, "Seconds that the local time is ahead of UTC.");
         samples.push(&[("time_zone", name)], f64::from(offset));
-        self.report_clocks(samples);
+        #[cfg(target_os = "linux")]
+        self.clocks.report(samples);
         Ok(())
-    }
-}
-
-impl Time {
-    fn report_clocks(&mut self, samples: &mut Samples) {
-        let Self { attributes, devices, .. } = self;
-        attributes.list(devices);
-        for (file, name, help) in [
-            (
-                "available_clocksource",
-                "node_time_clocksource_available_info",
-                "A clock that the kernel could use, always 1.",
-            ),
-            ("current_clocksource", "node_time_clocksource_current_info", "The clock that the kernel uses, always 1."),
-        ] {
-            let mut family = samples.sparse(name, Gauge, help);
-            for device in devices.iter() {
-                let Some(number) = device.strip_prefix("clocksource") else { continue };
-                for clock in attributes.text(device, file).unwrap_or_default().split_ascii_whitespace() {
-                    family.push(&[("clocksource", clock), ("device", number)], 1.0);
-                }
-            }
-        }
     }
 }
 

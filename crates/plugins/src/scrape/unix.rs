@@ -2,12 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -41,8 +42,7 @@ impl Connector<()> for UnixConnector {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<UnixTransport>, Error> {
         let address = SocketAddrUnix::new(&*self.0).map_err(io::Error::from)?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-        let socket = socket.map_err(io::Error::from)?;
+        let socket = socket().map_err(io::Error::from)?;
         // A listener that takes nobody any more makes a connection wait, as long as a write may.
         set_socket_timeout(&socket, Timeout::Send, left(details.timeout)).map_err(io::Error::from)?;
         connect(&socket, &address).map_err(|errno| overdue(errno.into(), details.timeout))?;
@@ -74,6 +74,21 @@ impl Transport for UnixTransport {
         // No connection is kept for later.
         false
     }
+}
+
+/// A socket that no other program inherits.
+#[cfg(target_os = "linux")]
+fn socket() -> rustix::io::Result<OwnedFd> {
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// A socket that no other program inherits, which not every system makes in one call.
+#[cfg(not(target_os = "linux"))]
+fn socket() -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 /// How long the system may wait; it takes nothing for ever.

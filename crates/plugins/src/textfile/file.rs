@@ -26,12 +26,13 @@ pub(super) struct TextFile {
     mistake: Option<String>,
 }
 
+/// The widths are those that hold what any system has.
 #[derive(PartialEq, Eq)]
 struct Stamp {
-    inode: (u64, u64),
+    inode: (i128, u64),
     size: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
+    modified: (i64, i128),
+    changed: (i64, i128),
 }
 
 impl TextFile {
@@ -107,10 +108,10 @@ impl TextFile {
 impl Stamp {
     fn of(stat: &Stat) -> Self {
         Self {
-            inode: (stat.st_dev, stat.st_ino),
+            inode: (stat.st_dev.into(), stat.st_ino),
             size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            modified: (stat.st_mtime, stat.st_mtime_nsec.into()),
+            changed: (stat.st_ctime, stat.st_ctime_nsec.into()),
         }
     }
 }

@@ -10,6 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::ledger::{Delivery, Ledger};
 #[cfg(target_os = "linux")]
 use crate::linux::resident::Resident;
+#[cfg(not(target_os = "linux"))]
+use crate::portable::resident::Resident;
 use crate::{CollectError, Descriptor, Plugin, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {

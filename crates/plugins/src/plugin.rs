@@ -17,10 +17,13 @@ use crate::linux::{
     schedstat, selinux, sockstat, softnet, stat, systemd, tcpstat, thermal, timex, udp_queues, uname, vmstat,
 };
 use crate::options::{BuildError, Options};
+#[cfg(not(target_os = "linux"))]
+use crate::portable::{cpu, filesystem, load, memory, netdev};
 use crate::scrape::Target;
 use crate::{Ledger, Samples, client, scrape, textfile, time};
 
 /// Every plugin of this build, sorted by name. What is said about plugins anywhere else derives from here.
+#[cfg(target_os = "linux")]
 pub static PLUGINS: &[Descriptor] = &[
     arp::DESCRIPTOR,
     bonding::DESCRIPTOR,
@@ -62,6 +65,21 @@ pub static PLUGINS: &[Descriptor] = &[
     udp_queues::DESCRIPTOR,
     uname::DESCRIPTOR,
     vmstat::DESCRIPTOR,
+];
+
+/// Every plugin of this build, sorted by name. What only Linux has is not among them, and neither is `exec`: to end a
+/// check with all its children takes a call of Linux.
+#[cfg(not(target_os = "linux"))]
+pub static PLUGINS: &[Descriptor] = &[
+    client::DESCRIPTOR,
+    cpu::DESCRIPTOR,
+    filesystem::DESCRIPTOR,
+    load::DESCRIPTOR,
+    memory::DESCRIPTOR,
+    netdev::DESCRIPTOR,
+    scrape::DESCRIPTOR,
+    textfile::DESCRIPTOR,
+    time::DESCRIPTOR,
 ];
 
 /// The plugin that is called `name`.
@@ -241,6 +259,14 @@ pub enum CollectError {
     /// A plugin that needs a thread of its own, and the system gives none.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// A figure that sysinfo, which the portable plugins ask, cannot find out.
+    #[error("cannot learn {what}: {why}")]
+    Unknown {
+        /// Which figure, for people.
+        what: &'static str,
+        /// What is wrong, for people.
+        why: String,
+    },
     /// A clock of which the kernel does not tell the state.
     #[error("cannot read the state of the clock: {0}")]
     Clock(io::Error),

@@ -18,8 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// # Errors
 /// A sentence for people, when nothing answers.
 pub fn probe(source: &Source) -> anyhow::Result<String> {
+    probe_within(PATIENCE, source)
+}
+
+fn probe_within(patience: Duration, source: &Source) -> anyhow::Result<String> {
     let address = address(source)?;
-    let status = ask(address).with_context(|| format!("no answer from {address}"))?;
+    let status = ask(address, patience).with_context(|| format!("no answer from {address}"))?;
     match status {
         200 => Ok(format!("hostwatch-server answers on {address}")),
         // What it says to plain HTTP where it wants TLS, and to whoever shows no password.
@@ -45,11 +49,13 @@ fn address(source: &Source) -> anyhow::Result<SocketAddr> {
 }
 
 /// The status of the answer.
-fn ask(address: SocketAddr) -> anyhow::Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+fn ask(address: SocketAddr, patience: Duration) -> anyhow::Result<u16> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    // In one piece: after an answer to the first of several, writing the next one could fail.
+    let request = format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut head = [0; "HTTP/1.1 200".len()];
     stream.read_exact(&mut head)?;
     let head = String::from_utf8_lossy(&head);
@@ -59,11 +65,15 @@ fn ask(address: SocketAddr) -> anyhow::Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 
     use hostwatch_daemon::settings::Environment;
 
     use super::*;
+
+    /// Longer than a busy machine lets a thread wait; only a failure takes as long.
+    const GENEROUS: Duration = Duration::from_secs(60);
 
     /// What is said of a server that answers so.
     fn probe_of(answer: &'static str) -> Result<String, String> {
@@ -73,14 +83,19 @@ mod tests {
         let file = directory.path().join("server.toml");
         // Mistakes are no matter.
         std::fs::write(&file, format!("[web]\nlisten_address = [\"0.0.0.0:{port}\"]\njob = 3\n")).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let (mut stream, _) = listener.accept().unwrap();
-                let _ = stream.read(&mut [0; 1024]).unwrap();
-                stream.write_all(answer.as_bytes()).unwrap();
-            });
-            probe(&Source { file, environment: Environment::none() }).map_err(|error| format!("{error:#}"))
-        })
+        // Not waited for: a probe that does not come would keep it for ever.
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = BufReader::new(stream);
+            // All of the request: closing over what is unread would make the answer fail.
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                assert_ne!(stream.read_line(&mut line).unwrap(), 0, "the request has no end");
+            }
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        });
+        probe_within(GENEROUS, &Source { file, environment: Environment::none() }).map_err(|error| format!("{error:#}"))
     }
 
     #[test]

@@ -25,8 +25,8 @@ const WARM_UP: u32 = 20;
 const TRACED: u32 = 50;
 /// The page of the server is read once in so many samples.
 const PAGE_EVERY: u32 = 10;
-/// How many services are named as the costliest.
-const COSTLIEST: usize = 8;
+/// The service that the others are compared with: it reads the smallest file there is.
+const UNIT: &str = "load";
 
 /// One figure for each: hostwatch-client, node_exporter, collectd.
 type Three = [f64; 3];
@@ -74,7 +74,7 @@ async fn measure(samples: u32, interval: Duration) -> Result<()> {
     row("resident, KiB", resident);
     row("of that not of files, KiB", anonymous);
     tell_ring(&ring, resident[0]);
-    println!("the costliest services, the median of what a run took in µs: {}", trio.costliest());
+    trio.tell_costs();
     steady::tell()
 }
 
@@ -172,17 +172,21 @@ impl Trio {
         }
     }
 
-    fn costliest(&self) -> String {
+    /// What a run of each service takes; nothing where a plugin rests because there is nothing to report.
+    fn tell_costs(&self) {
         let median = |values: &[f64]| {
             let mut sorted = values.to_vec();
             sorted.sort_by(f64::total_cmp);
             sorted.get(sorted.len() / 2).copied().unwrap_or_default()
         };
-        let mut medians: Vec<_> = self.durations.iter().map(|(service, values)| (median(values), service)).collect();
-        medians.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-        let total: f64 = medians.iter().map(|(median, _)| median).sum();
-        let named = medians.iter().take(COSTLIEST).map(|(median, service)| format!("{service} {median:.0}"));
-        format!("{}; all {}: {total:.0}", named.collect::<Vec<_>>().join(", "), medians.len())
+        let medians = || self.durations.iter().map(|(service, values)| (service.as_str(), median(values)));
+        let unit = medians().find(|(service, _)| *service == UNIT).map_or(f64::NAN, |(_, median)| median);
+        let total: f64 = medians().map(|(_, median)| median).sum();
+        let mut costs: Vec<_> = medians().filter(|(_, median)| *median > 0.0).collect();
+        costs.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        println!("the median of what all services take is {total:.0} µs, of that {UNIT} {unit:.0} µs; in units of it:");
+        let named = costs.iter().map(|(service, median)| format!("{service} {:.1}", median / unit));
+        println!("  {}", named.collect::<Vec<_>>().join(", "));
     }
 
     fn look(&mut self) -> Result<Look> {

@@ -4,6 +4,7 @@
 mod client;
 mod idle;
 mod judge;
+mod plugins;
 mod push;
 mod soak;
 mod swarm;
@@ -43,6 +44,8 @@ pub(crate) enum Bench {
         #[arg(long, default_value = "1s", value_parser = parse_interval)]
         interval: Duration,
     },
+    /// What a sample of each plugin costs on this machine, without a pause before it, in units of the smallest one.
+    Plugins,
     /// The time to judge one report of 500 series with 50 triggers, beside a Prometheus that evaluates the same rules over the
     /// same series; then 10,000 hosts with 20 triggers each.
     Judge {
@@ -63,6 +66,7 @@ impl Bench {
         install(&["redis-server"])?;
         match self {
             Self::Client { samples, interval } => client::run(*samples, *interval),
+            Self::Plugins => plugins::run(),
             Self::Judge { seconds, hosts } => judge::run(Duration::from_secs(*seconds), *hosts),
             Self::Soak(soak) => soak.run(),
             Self::Push { runs } => push::run(*runs),

@@ -75,6 +75,7 @@ fn the_page_about_plugins_says_what_they_report() {
 fn describe(plugin: &Descriptor, page: &mut String) {
     let when = if plugin.on_by_default { "by default" } else { "on request" };
     writeln!(page, "\n## `{}`\n\n{}. Runs {when}.", plugin.name, capitalized(plugin.about)).unwrap();
+    writeln!(page, "\nThe cost of a sample {}.", cost(plugin.name)).unwrap();
     let parameters = plugin.parameters();
     if !parameters.is_empty() {
         let described = parameters.iter().map(|name| format!("`{name}` ({})", kind_of(plugin, name)));
@@ -90,6 +91,17 @@ fn describe(plugin: &Descriptor, page: &mut String) {
         let labels = labels.into_iter().collect::<Vec<_>>().join(", ");
         let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
         writeln!(page, "| `{name}{labels}` | {} | {} |", family.kind, family.help.replace('|', "\\|")).unwrap();
+    }
+}
+
+/// What a sample of a plugin costs, for people.
+fn cost(plugin: &str) -> String {
+    let costs = fs::read_to_string(root().join("tests/costs.txt")).unwrap();
+    let mut lines = costs.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
+    let (_, cost) = lines.find(|(name, _)| *name == plugin).unwrap_or_else(|| panic!("no cost of {plugin}"));
+    match cost.parse::<f64>() {
+        Ok(units) => format!("is about {units} × `load`"),
+        Err(_) => cost.to_owned(),
     }
 }
 

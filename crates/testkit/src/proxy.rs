@@ -55,7 +55,7 @@ struct State {
 struct Connection {
     daemon: TcpStream,
     redis: TcpStream,
-    /// Whether bytes of it were swallowed.
+    /// Whether bytes of it were swallowed or cut.
     is_dead: Mutex<bool>,
 }
 
@@ -153,7 +153,8 @@ impl Shared {
                 }
                 Traffic::Cut(at) if length > 0 => {
                     let _ = connection.ends(direction).1.write_all(&buffer[..at.min(length)]);
-                    self.state().spoilt += 1;
+                    // What comes back of it may be cut, too, and still it is one connection.
+                    self.kill(connection);
                     return connection.close();
                 }
                 Traffic::Delayed(delay) => delay,

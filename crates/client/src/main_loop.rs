@@ -21,7 +21,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest wait for the answer to a goodbye.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The status that was written last.
+/// When the status was looked at, and what was written of it.
 #[derive(Default)]
 pub(crate) struct Shown {
     /// When it was looked at whether there is something new.
@@ -60,7 +60,7 @@ pub(crate) struct MainLoop<R> {
     pub(crate) outbox: Outbox,
     /// Where the status goes.
     pub(crate) status_file: watch::Sender<Content>,
-    /// What is said of it.
+    /// The status that was written last.
     pub(crate) shown: Shown,
 }
 

@@ -3,7 +3,7 @@
 //! of few devices keeps them open with [`OpenFiles`], which takes a fifth of the time.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::io::Errno;
@@ -69,25 +69,28 @@ impl Attributes {
     }
 
     /// Reads the files of a device called `names`, as they are now, and tells `say` the place of each in `names` and its
-    /// text. `files` keeps them open; says whether there is such a device.
+    /// text. `files` keeps them open.
     pub(crate) fn read<const N: usize>(
         &mut self,
         device: &str,
         names: &[&str; N],
         files: &mut OpenFiles<N>,
         mut say: impl FnMut(usize, Option<&str>),
-    ) -> bool {
+    ) -> Reading {
         let inode = self.inode(device);
         if inode.is_none() || inode != files.of {
             // The way to it, which is long in sysfs, is gone once.
-            let Some(directory) = self.open(device, "", OFlags::PATH | OFlags::DIRECTORY) else { return false };
-            files.open(&directory, names, inode);
+            match self.try_open(device, "", OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(directory) => files.open(&directory, names, inode),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Reading::Absent,
+                Err(_) => return Reading::Failed,
+            }
         }
         for (index, file) in files.files.iter().enumerate() {
             let length = file.as_ref().and_then(|file| rustix::io::pread(file, &mut *self.buffer, 0).ok());
             say(index, length.and_then(|length| text(&self.buffer[..length])));
         }
-        true
+        if files.of.is_some() { Reading::Whole } else { Reading::Partial }
     }
 
     /// What the file `device/name` says now, which is open as `file` if [`Attributes::read`] has kept it so.
@@ -125,20 +128,32 @@ impl Attributes {
     }
 
     fn open(&mut self, device: &str, name: &str, flags: OFlags) -> Option<OwnedFd> {
+        self.try_open(device, name, flags).ok()
+    }
+
+    fn try_open(&mut self, device: &str, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         self.relative.clear();
         self.relative.extend([device, "/", name]);
-        self.directory()?;
-        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(self.directory.as_ref()?, self.relative.as_str(), flags, Mode::empty()).ok()
+        let directory = opened(&mut self.directory, &self.path)?;
+        rustix::fs::openat(directory, self.relative.as_str(), flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
     fn directory(&mut self) -> Option<&OwnedFd> {
-        if self.directory.is_none() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            self.directory = rustix::fs::open(&self.path, flags, Mode::empty()).ok();
-        }
-        self.directory.as_ref()
+        opened(&mut self.directory, &self.path).ok()
     }
+}
+
+/// What [`Attributes::read`] has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// All files that the device has were read.
+    Whole,
+    /// Some files could not be opened, which may be otherwise the next time.
+    Partial,
+    /// Not even the directory of the device could be opened.
+    Failed,
+    /// There is no such device.
+    Absent,
 }
 
 /// Some files of one device that stay open; see [`Attributes::read`].
@@ -183,6 +198,14 @@ impl<const N: usize> OpenFiles<N> {
     }
 }
 
+fn opened<'a>(directory: &'a mut Option<OwnedFd>, path: &Path) -> Result<&'a OwnedFd, Errno> {
+    if let Some(open) = directory {
+        return Ok(open);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(directory.insert(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
 fn read(file: OwnedFd, buffer: &mut [u8]) -> Option<&[u8]> {
     let length = rustix::io::read(&file, &mut *buffer).ok()?;
     Some(&buffer[..length])
@@ -203,6 +226,7 @@ pub(crate) fn number(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -236,17 +260,24 @@ mod tests {
         let mut files = OpenFiles::new();
         let mut said = || {
             let mut said = Vec::new();
-            let is_there = attributes.read("d", &["a", "b"], &mut files, |_, text| said.push(text.map(str::to_owned)));
-            (is_there, said.into_iter().flatten().collect::<Vec<_>>())
+            let reading = attributes.read("d", &["a", "b"], &mut files, |_, text| said.push(text.map(str::to_owned)));
+            (reading, said.into_iter().flatten().collect::<Vec<_>>())
         };
-        assert_eq!(said(), (true, vec!["1".to_owned()]));
+        assert_eq!(said(), (Reading::Whole, vec!["1".to_owned()]));
         write("d", "a", "2\n");
-        assert_eq!(said(), (true, vec!["2".to_owned()]));
+        assert_eq!(said(), (Reading::Whole, vec!["2".to_owned()]));
         fs::rename(root.path().join("d"), root.path().join("other")).unwrap();
-        assert_eq!(said(), (false, vec![]));
+        assert_eq!(said(), (Reading::Absent, vec![]));
+        // A link to itself cannot be opened.
+        symlink("d", root.path().join("d")).unwrap();
+        assert_eq!(said(), (Reading::Failed, vec![]));
+        fs::remove_file(root.path().join("d")).unwrap();
         fs::create_dir(root.path().join("d")).unwrap();
         write("d", "a", "3\n");
+        symlink("b", root.path().join("d/b")).unwrap();
+        assert_eq!(said(), (Reading::Partial, vec!["3".to_owned()]));
+        fs::remove_file(root.path().join("d/b")).unwrap();
         write("d", "b", "4\n");
-        assert_eq!(said(), (true, vec!["3".to_owned(), "4".to_owned()]));
+        assert_eq!(said(), (Reading::Whole, vec!["3".to_owned(), "4".to_owned()]));
     }
 }

@@ -65,11 +65,16 @@ impl Links {
         if self.ask().is_err() {
             // An answer to this question must not be taken for that to the next one.
             self.socket = None;
-            self.before.clear();
+            self.forget();
             return true;
         }
         std::mem::swap(&mut self.before, &mut self.now);
         self.before != self.now
+    }
+
+    /// Has the next call say that something may have changed.
+    pub(crate) fn forget(&mut self) {
+        self.before.clear();
     }
 
     fn ask(&mut self) -> Result<(), Unclear> {

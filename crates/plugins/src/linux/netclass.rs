@@ -4,7 +4,7 @@
 use hostwatch_wire::MetricType::{self, Counter, Gauge};
 
 use crate::filter::Filter;
-use crate::linux::attributes::{Attributes, OpenFiles, number};
+use crate::linux::attributes::{Attributes, OpenFiles, Reading, number};
 use crate::linux::links::Links;
 use crate::names::Names;
 use crate::{CollectError, Descriptor, Plugin, Roots, Samples};
@@ -148,7 +148,7 @@ impl Netclass {
             return;
         }
         attributes.list(devices);
-        let mut count = 0;
+        let (mut count, mut is_whole) = (0, devices.len() > 0);
         devices.retain(|name| {
             if !filter.admits(name) {
                 return false;
@@ -156,13 +156,19 @@ impl Netclass {
             if count == facts.len() {
                 facts.push(Facts::new());
             }
-            let is_there = facts[count].read(name, attributes);
+            let reading = facts[count].read(name, attributes);
+            is_whole &= matches!(reading, Reading::Whole | Reading::Absent);
             if count >= KEPT {
                 facts[count].files.close();
             }
+            let is_there = matches!(reading, Reading::Whole | Reading::Partial);
             count += usize::from(is_there);
             is_there
         });
+        // Too many open files, for example: the kernel does not tell of the time when there is room again.
+        if let Some(links) = links.as_mut().filter(|_| !is_whole) {
+            links.forget();
+        }
     }
 }
 
@@ -172,8 +178,7 @@ impl Facts {
         Self { files: OpenFiles::new(), said }
     }
 
-    /// Says whether there is such an interface.
-    fn read(&mut self, name: &str, attributes: &mut Attributes) -> bool {
+    fn read(&mut self, name: &str, attributes: &mut Attributes) -> Reading {
         let Self { files, said } = self;
         attributes.read(name, &FILES, files, |index, text| said.take(index, text))
     }
@@ -183,5 +188,42 @@ impl Facts {
         for (index, file) in FILES.iter().enumerate().filter(|(_, file)| ALONE.contains(file)) {
             self.said.take(index, attributes.text_again(name, file, self.files.get(index)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use hostwatch_wire::Parameters;
+
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn an_interface_that_could_not_be_read_is_there_the_next_time() {
+        let root = tempfile::tempdir().unwrap();
+        let class = root.path().join("class/net");
+        fs::create_dir_all(class.join("a")).unwrap();
+        // A link to itself cannot be opened.
+        symlink("b", class.join("b")).unwrap();
+        let mut plugin = Netclass {
+            filter: Filter::new(&mut Options::plain(&Parameters::default()), ["device_include", "device_exclude"], ""),
+            attributes: Attributes::new(class.clone()),
+            links: Some(Links::new()),
+            devices: Names::new(),
+            facts: Vec::new(),
+        };
+        let mut devices = || {
+            let mut samples = Samples::new();
+            samples.collect(&mut plugin).unwrap();
+            samples.layout().families[0].series.iter().map(|series| series.labels[0].value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(devices(), ["a"]);
+        assert_eq!(devices(), ["a"]);
+        fs::remove_file(class.join("b")).unwrap();
+        fs::create_dir(class.join("b")).unwrap();
+        assert_eq!(devices(), ["a", "b"]);
     }
 }

@@ -44,7 +44,12 @@ pub(crate) fn integer(field: &[u8]) -> Result<u64, Malformed> {
 
 /// A number as [`integer`] has it, where one that is none is nothing strange and is to cost no memory.
 pub(crate) fn digits(field: &[u8]) -> Option<u64> {
-    field.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(field).ok()?.parse().ok())?
+    let (first, rest) = field.split_first()?;
+    rest.iter().try_fold(digit(*first)?, |number, byte| number.checked_mul(10)?.checked_add(digit(*byte)?))
+}
+
+fn digit(byte: u8) -> Option<u64> {
+    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
 }
 
 /// A number of hexadecimal digits without a prefix, below 2^64.
@@ -58,7 +63,8 @@ pub(crate) fn hexadecimal(field: &[u8]) -> Result<u64, Malformed> {
 
 /// A name that somebody gave to a device: what is no UTF-8 in it comes as U+FFFD.
 pub(crate) fn text(field: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(field)
+    // Nearly everything is UTF-8, which takes a third of the time to find out first.
+    std::str::from_utf8(field).map_or_else(|_| String::from_utf8_lossy(field), Cow::Borrowed)
 }
 
 /// A number of decimal digits and a point, such as 0.25: neither sign nor exponent.

@@ -118,3 +118,31 @@ fn a_mount_that_hangs_is_named_and_everything_else_goes_on() -> Result<()> {
     client.terminate()?;
     Ok(())
 }
+
+#[test]
+fn mounts_that_come_change_and_go_are_seen() -> Result<()> {
+    let redis = Redis::start()?;
+    let mut server = start_server_with(&redis, TEMPLATES, SERVICES)?;
+    let mut client = start_client(&redis, "one")?;
+    server.eventually("mounts are reported", DEADLINE, |page| is_sound(page, "/"))?;
+
+    let mount = Mount::new()?;
+    let point = mount.path()?.to_owned();
+    server.eventually("the new mount is reported", DEADLINE, |page| is_sound(page, &point))?;
+    for (options, expected) in [("remount,bind,ro", 1.0), ("remount,bind,rw", 0.0)] {
+        let exit = Command::new("mount").args(["-o", options, &point]).status().context("run mount")?;
+        ensure!(exit.success(), "mount -o {options}: {exit}");
+        server.eventually(options, DEADLINE, |page| {
+            let is_readonly = of_mount(page, "node_filesystem_readonly", &point);
+            ensure!(is_readonly == Some(expected), "{is_readonly:?}");
+            Ok(())
+        })?;
+    }
+    drop(mount);
+    server.eventually("the mount is gone", DEADLINE, |page| {
+        ensure!(of_mount(page, "node_filesystem_size_bytes", &point).is_none(), "it is still reported");
+        Ok(())
+    })?;
+    client.terminate()?;
+    Ok(())
+}

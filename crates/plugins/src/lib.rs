@@ -16,6 +16,7 @@ mod options;
 mod page;
 mod plugin;
 mod portable;
+mod refresh;
 mod samples;
 mod scrape;
 mod textfile;

@@ -1,14 +1,16 @@
 //! What time it is on this host, and by which clock. Sources: localtime(5), tzfile(5).
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostwatch_wire::MetricType::Gauge;
 use tz::TimeZone;
 
+use crate::host_file::HostRoot;
 #[cfg(target_os = "linux")]
 use crate::linux::clocks::Clocks;
-use crate::{CollectError, Descriptor, Plugin, Samples, host_file};
+use crate::refresh::{FACTS_AGE, Refresh};
+use crate::{CollectError, Descriptor, Plugin, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "time",
@@ -17,7 +19,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, _| {
         Ok(Box::new(Time {
-            zone: Zone { rootfs: roots.rootfs.clone(), content: Vec::new(), known: Vec::new(), zone: None },
+            zone: Zone::new(&roots.rootfs),
             #[cfg(target_os = "linux")]
             clocks: Clocks::new(roots),
         }))
@@ -32,7 +34,8 @@ struct Time {
 
 /// The time zone of the host.
 struct Zone {
-    rootfs: PathBuf,
+    root: HostRoot,
+    refresh: Refresh,
     content: Vec<u8>,
     /// The content that `zone` comes from.
     known: Vec<u8>,
@@ -43,21 +46,35 @@ impl Plugin for Time {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         samples.gauge("node_time_seconds", "The system's clock, in seconds since 1970.", now.as_secs_f64());
-        self.zone.read();
+        if self.zone.refresh.is_due() {
+            self.zone.read();
+        }
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let (name, offset) = self.zone.at(seconds);
         samples.family("node_time_zone_offset_seconds", Gauge, "Seconds that the local time is ahead of UTC.");
         samples.push(&[("time_zone", name)], f64::from(offset));
         #[cfg(target_os = "linux")]
-        self.clocks.report(samples);
+        self.clocks.report(samples)?;
         Ok(())
     }
 }
 
 impl Zone {
+    fn new(rootfs: &Path) -> Self {
+        Self {
+            root: HostRoot::new(rootfs),
+            refresh: Refresh::every(FACTS_AGE),
+            content: Vec::new(),
+            known: Vec::new(),
+            zone: None,
+        }
+    }
+
     fn read(&mut self) {
         // A file that cannot be read leaves the content empty.
-        let _ = host_file::read(&self.rootfs, "etc/localtime", &mut self.content);
+        if self.root.read("etc/localtime", &mut self.content).is_ok() {
+            self.refresh.done();
+        }
         if self.content != self.known {
             self.known.clone_from(&self.content);
             self.zone = TimeZone::from_tz_data(&self.known).ok();
@@ -84,8 +101,7 @@ mod tests {
     fn a_zone_is_what_the_file_says_and_utc_without_one() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
-        let rootfs = root.path().to_owned();
-        let mut zone = Zone { rootfs, content: Vec::new(), known: Vec::new(), zone: None };
+        let mut zone = Zone::new(root.path());
         zone.read();
         assert_eq!(zone.at(0), ("UTC", 0));
         // Version 2 without transitions: an empty block for old readers, one local time type, and then the rule.

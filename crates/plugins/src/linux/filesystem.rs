@@ -11,6 +11,7 @@ use hostwatch_wire::MetricType;
 
 use crate::filter::Filter;
 use crate::linux::kernel_file::KernelFile;
+use crate::refresh::Refresh;
 use crate::{CollectError, Descriptor, Plugin, Samples};
 
 use mounts::{Mount, Mounts};
@@ -30,6 +31,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
             mounts: Mounts::new(&roots.rootfs, points, types),
             prober: Prober::new(),
             timeout: Duration::from_secs_f64(timeout),
+            refresh: Refresh::every(TABLE_AGE),
         }))
     },
 };
@@ -43,6 +45,10 @@ const EXCLUDED_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs
                               |sysfs|tracefs)$";
 /// So long may the mounts that do not answer hold up the others, in the collection in which that begins.
 const DEFAULT_TIMEOUT_SECONDS: f64 = 2.0;
+
+/// The table of mounts is read at least so often: the kernel does not tell when a file system turns to reading only because
+/// of errors.
+const TABLE_AGE: Duration = Duration::from_secs(5);
 
 /// Family, help, and which figure of a file system that answers.
 type Family = (&'static str, &'static str, fn(&Figures) -> f64);
@@ -61,14 +67,29 @@ struct Filesystem {
     mounts: Mounts,
     prober: Prober,
     timeout: Duration,
+    refresh: Refresh,
+}
+
+impl Filesystem {
+    /// Reads the table of mounts if it may be another one than before.
+    fn update(&mut self) -> Result<(), CollectError> {
+        let Self { files: [first, own], mounts, refresh, .. } = self;
+        // Asked before the table is read, so that no change falls between the two.
+        let has_news = first.may_have_news() && own.may_have_news();
+        if has_news || refresh.is_due() {
+            if first.parse_if_present(|content| mounts.update(content))?.is_none() {
+                own.parse(|content| mounts.update(content))?;
+            }
+            refresh.done();
+        }
+        Ok(())
+    }
 }
 
 impl Plugin for Filesystem {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
-        let Self { files: [first, own], mounts, prober, timeout } = self;
-        if first.parse_if_present(|content| mounts.update(content))?.is_none() {
-            own.parse(|content| mounts.update(content))?;
-        }
+        self.update()?;
+        let Self { mounts, prober, timeout, .. } = self;
         let mounts = mounts.as_mut_slice();
         mounts.iter().filter(|mount| mount.is_prompt).for_each(|mount| mount.probe.answer_at_once());
         let others = mounts.iter().filter(|mount| !mount.is_prompt).map(|mount| &mount.probe);

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 use rustix::io::Errno;
 
@@ -66,6 +67,14 @@ impl KernelFile {
             }
             Err(error) => Err(self.unreadable(error)),
         }
+    }
+
+    /// Whether the file may say something else than at the last call. Some files of procfs tell of a change by poll(2): those
+    /// of mounts do, by `mounts_poll` in fs/proc_namespace.c. Any other file may.
+    pub(crate) fn may_have_news(&self) -> bool {
+        let Some(file) = self.file.as_ref().filter(|_| !self.replaceable) else { return true };
+        let mut polled = [PollFd::new(file, PollFlags::PRI)];
+        !matches!(poll(&mut polled, Some(&Timespec::default())), Ok(0))
     }
 
     fn parse_buffer<T>(

@@ -1,10 +1,10 @@
 //! Which operating system this is, from os-release below the host's root directory. Source: os-release(5).
 
-use std::path::PathBuf;
-
 use hostwatch_wire::MetricType::Gauge;
 
+use crate::host_file::HostRoot;
 use crate::linux::os_release;
+use crate::refresh::{FACTS_AGE, Refresh};
 use crate::{CollectError, Descriptor, Plugin, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
@@ -14,8 +14,15 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, _| {
         let values = VARIABLES.map(|_| String::new());
-        let rootfs = roots.rootfs.clone();
-        Ok(Box::new(Os { rootfs, content: Vec::new(), known: Vec::new(), values, version: None }))
+        let root = HostRoot::new(&roots.rootfs);
+        Ok(Box::new(Os {
+            root,
+            refresh: Refresh::every(FACTS_AGE),
+            content: Vec::new(),
+            known: Vec::new(),
+            values,
+            version: None,
+        }))
     },
 };
 
@@ -39,7 +46,8 @@ const VERSION_LABELS: [usize; 3] = [1, 2, 5];
 const VERSION_ID: usize = 11;
 
 struct Os {
-    rootfs: PathBuf,
+    root: HostRoot,
+    refresh: Refresh,
     content: Vec<u8>,
     /// The content that the values below come from.
     known: Vec<u8>,
@@ -49,8 +57,11 @@ struct Os {
 
 impl Plugin for Os {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
-        if !os_release::read(&self.rootfs, &mut self.content) {
-            return Ok(());
+        if self.refresh.is_due() {
+            if !os_release::read(&mut self.root, &mut self.content) {
+                return Ok(());
+            }
+            self.refresh.done();
         }
         if self.content != self.known {
             self.known.clone_from(&self.content);

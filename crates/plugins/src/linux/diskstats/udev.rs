@@ -2,12 +2,14 @@
 //! Sources: udev(7), src/libsystemd/sd-device of systemd; its rules say which properties there are.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use hostwatch_wire::MetricType::Gauge;
 
+use crate::Samples;
+use crate::host_file::HostRoot;
 use crate::linux::fields::assigned;
-use crate::{Samples, host_file};
+use crate::refresh::{FACTS_AGE, Refresh};
 
 /// Where the database has a file for each device.
 const DIRECTORY: &str = "run/udev/data";
@@ -42,11 +44,14 @@ const ATA: [(&str, &str, &str); 3] = [
 ];
 
 pub(super) struct Udev {
-    rootfs: PathBuf,
+    root: HostRoot,
+    refresh: Refresh,
     /// The name of a file and what it said, kept for their memory.
     path: String,
     content: Vec<u8>,
-    /// What the files of the devices said last. There may be more than devices, kept for their memory.
+    /// The devices whose files were read last.
+    numbers: Vec<[u64; 2]>,
+    /// What these said. There may be more than devices, kept for their memory.
     properties: Vec<String>,
 }
 
@@ -58,8 +63,15 @@ pub(super) struct Device<'a> {
 }
 
 impl Udev {
-    pub(super) fn new(rootfs: PathBuf) -> Self {
-        Self { rootfs, path: String::new(), content: Vec::new(), properties: Vec::new() }
+    pub(super) fn new(rootfs: &Path) -> Self {
+        Self {
+            root: HostRoot::new(rootfs),
+            refresh: Refresh::every(FACTS_AGE),
+            path: String::new(),
+            content: Vec::new(),
+            numbers: Vec::new(),
+            properties: Vec::new(),
+        }
     }
 
     /// Reports the facts about `devices`. What udev does not know is empty, as on a machine without udev.
@@ -67,7 +79,17 @@ impl Udev {
     where
         I: Iterator<Item = Device<'a>>,
     {
-        self.read(devices());
+        let is_same = devices().map(|device| [device.major, device.minor]).eq(self.numbers.iter().copied());
+        if !is_same {
+            self.refresh.hasten();
+        }
+        if self.refresh.is_due() {
+            self.read(devices());
+            // Of a new device udev may not have written yet, so that it is looked for once more.
+            if is_same {
+                self.refresh.done();
+            }
+        }
         let known = || devices().zip(&self.properties);
         let mut family = samples.sparse("node_disk_info", Gauge, "What a device is, always 1.");
         let (mut major, mut minor) = (itoa::Buffer::new(), itoa::Buffer::new());
@@ -100,13 +122,14 @@ impl Udev {
     }
 
     fn read<'a>(&mut self, devices: impl Iterator<Item = Device<'a>>) {
-        let Self { rootfs, path, content, properties } = self;
-        let (mut major, mut minor) = (itoa::Buffer::new(), itoa::Buffer::new());
-        for (index, device) in devices.enumerate() {
+        let Self { root, path, content, numbers, properties, .. } = self;
+        numbers.clear();
+        for (index, Device { major, minor, .. }) in devices.enumerate() {
+            numbers.push([major, minor]);
             path.clear();
-            path.extend([DIRECTORY, "/b", major.format(device.major), ":", minor.format(device.minor)]);
+            path.extend([DIRECTORY, "/b", itoa::Buffer::new().format(major), ":", itoa::Buffer::new().format(minor)]);
             // A device that udev does not know has no file, which leaves the content empty; udev itself writes UTF-8.
-            let _ = host_file::read(rootfs, path, content);
+            let _ = root.read(path, content);
             if index == properties.len() {
                 properties.push(String::new());
             }

@@ -75,7 +75,7 @@ impl Attributes {
         device: &str,
         names: &[&str; N],
         files: &mut OpenFiles<N>,
-        mut say: impl FnMut(usize, Option<&str>),
+        say: impl FnMut(usize, Option<&str>),
     ) -> Reading {
         let inode = self.inode(device);
         if inode.is_none() || inode != files.of {
@@ -86,21 +86,19 @@ impl Attributes {
                 Err(_) => return Reading::Failed,
             }
         }
-        for (index, file) in files.files.iter().enumerate() {
-            let length = file.as_ref().and_then(|file| rustix::io::pread(file, &mut *self.buffer, 0).ok());
-            say(index, length.and_then(|length| text(&self.buffer[..length])));
-        }
+        self.read_again(files, say);
         if files.of.is_some() { Reading::Whole } else { Reading::Partial }
     }
 
-    /// What the file `device/name` says now, which is open as `file` if [`Attributes::read`] has kept it so.
-    pub(crate) fn text_again(&mut self, device: &str, name: &str, file: Option<&OwnedFd>) -> Option<&str> {
-        match file {
-            Some(file) => {
-                let length = rustix::io::pread(file, &mut *self.buffer, 0).ok()?;
-                text(&self.buffer[..length])
-            }
-            None => self.text(device, name),
+    /// Reads files of a device that is known to be the same as when [`Attributes::read`] opened them.
+    pub(crate) fn read_again<const N: usize>(
+        &mut self,
+        files: &OpenFiles<N>,
+        mut say: impl FnMut(usize, Option<&str>),
+    ) {
+        for (index, file) in files.files.iter().enumerate() {
+            let length = file.as_ref().and_then(|file| rustix::io::pread(file, &mut *self.buffer, 0).ok());
+            say(index, length.and_then(|length| text(&self.buffer[..length])));
         }
     }
 
@@ -170,9 +168,9 @@ impl<const N: usize> OpenFiles<N> {
         Self { of: None, files: [const { None }; N] }
     }
 
-    /// One of them, unless it is not there or was closed.
-    pub(crate) fn get(&self, index: usize) -> Option<&OwnedFd> {
-        self.files[index].as_ref()
+    /// Whether all are open that the device has.
+    pub(crate) fn are_open(&self) -> bool {
+        self.of.is_some()
     }
 
     /// Closes them, so that the next reading opens them again.

@@ -7,19 +7,21 @@ use crate::filter::Filter;
 use crate::linux::attributes::{Attributes, OpenFiles, Reading, number};
 use crate::linux::links::Links;
 use crate::names::Names;
+use crate::refresh::{FACTS_AGE, Refresh};
 use crate::{CollectError, Descriptor, Plugin, Roots, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "netclass",
     collector: "netclass",
-    about: "link, speed, MTU and addresses of each network interface, from /sys/class/net; rtnetlink(7) tells when to read them",
+    about: "link, speed, MTU and addresses of each network interface, from /sys/class/net; rtnetlink(7) announces when to read them",
     on_by_default: true,
     build: |roots, options| {
         Ok(Box::new(Netclass {
             filter: Filter::new(options, ["device_include", "device_exclude"], ""),
             attributes: Attributes::new(roots.sysfs.join("class/net")),
-            // It tells of the network that this process is in, which need not be that of another root.
-            links: (*roots == Roots::default()).then(Links::new),
+            // They tell of the network that this process is in, which need not be that of another root.
+            links: (*roots == Roots::default()).then(Links::default),
+            refresh: Refresh::every(FACTS_AGE),
             devices: Names::new(),
             facts: Vec::new(),
         }))
@@ -61,9 +63,6 @@ const FILES: [&str; TEXTS.len() + FAMILIES.len()] = {
     }
     files
 };
-/// The files that may say something new although the kernel tells of no change: that of the flags counts who listens to
-/// everything, the others ask the driver.
-const ALONE: [&str; 3] = ["duplex", "flags", "speed"];
 
 /// So many interfaces keep their files open. They make 264 descriptors, and a process may have a thousand.
 const KEPT: usize = 12;
@@ -72,6 +71,8 @@ struct Netclass {
     filter: Filter,
     attributes: Attributes,
     links: Option<Links>,
+    /// The kernel does not announce what a driver finds out about its device without losing the link, for example.
+    refresh: Refresh,
     devices: Names,
     /// What there is to tell of the interfaces, in the order of their names. There may be more, kept for their memory.
     facts: Vec<Facts>,
@@ -142,9 +143,11 @@ impl Plugin for Netclass {
 impl Netclass {
     /// Reads the facts about each interface that is there. Beside their directories stands a file, `bonding_masters`.
     fn read(&mut self) {
-        let Self { filter, attributes, links, devices, facts } = self;
-        if links.as_mut().is_some_and(|links| !links.may_have_changed()) {
-            devices.iter().zip(facts).for_each(|(name, facts)| facts.read_some(name, attributes));
+        let Self { filter, attributes, links, refresh, devices, facts } = self;
+        if links.as_mut().is_none_or(Links::may_have_changed) {
+            refresh.hasten();
+        }
+        if !refresh.is_due() {
             return;
         }
         attributes.list(devices);
@@ -165,9 +168,9 @@ impl Netclass {
             count += usize::from(is_there);
             is_there
         });
-        // Too many open files, for example: the kernel does not tell of the time when there is room again.
-        if let Some(links) = links.as_mut().filter(|_| !is_whole) {
-            links.forget();
+        // If too many files were open, for example, the kernel does not announce when there is room again.
+        if is_whole {
+            refresh.done();
         }
     }
 }
@@ -181,13 +184,6 @@ impl Facts {
     fn read(&mut self, name: &str, attributes: &mut Attributes) -> Reading {
         let Self { files, said } = self;
         attributes.read(name, &FILES, files, |index, text| said.take(index, text))
-    }
-
-    /// Reads the files that change alone.
-    fn read_some(&mut self, name: &str, attributes: &mut Attributes) {
-        for (index, file) in FILES.iter().enumerate().filter(|(_, file)| ALONE.contains(file)) {
-            self.said.take(index, attributes.text_again(name, file, self.files.get(index)));
-        }
     }
 }
 
@@ -211,7 +207,8 @@ mod tests {
         let mut plugin = Netclass {
             filter: Filter::new(&mut Options::plain(&Parameters::default()), ["device_include", "device_exclude"], ""),
             attributes: Attributes::new(class.clone()),
-            links: Some(Links::new()),
+            links: Some(Links::default()),
+            refresh: Refresh::every(FACTS_AGE),
             devices: Names::new(),
             facts: Vec::new(),
         };

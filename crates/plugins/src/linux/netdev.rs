@@ -5,10 +5,11 @@ use std::ops::Range;
 use hostwatch_wire::MetricType;
 
 use crate::filter::Filter;
-use crate::linux::attributes::Attributes;
+use crate::linux::attributes::{Attributes, OpenFiles, number};
 use crate::linux::fields::{Malformed, fields, integer, lines, text};
 use crate::linux::kernel_file::KernelFile;
-use crate::{CollectError, Descriptor, Plugin, Samples};
+use crate::linux::links::Links;
+use crate::{CollectError, Descriptor, Plugin, Roots, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "netdev",
@@ -23,6 +24,9 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
             attributes,
             filter,
             devices: Vec::new(),
+            unclaimed: Vec::new(),
+            // They tell of the network that this process is in, which need not be that of another root.
+            links: (*roots == Roots::default()).then(Links::default),
         }))
     },
 };
@@ -48,12 +52,24 @@ const FAMILIES: [(&str, &str); COLUMNS] = [
     ("node_network_transmit_compressed_total", "Compressed packets that an interface has sent."),
 ];
 
+/// So many interfaces keep their file open.
+const KEPT: usize = 100;
+
 struct Netdev {
     file: KernelFile,
     /// The file has no count of packets that nobody took: that one is in sysfs.
     attributes: Attributes,
     filter: Filter,
     devices: Vec<Device>,
+    /// Of each of them. There may be more, kept for their memory.
+    unclaimed: Vec<Unclaimed>,
+    links: Option<Links>,
+}
+
+/// The packets of an interface that nobody took.
+struct Unclaimed {
+    device: String,
+    file: OpenFiles<1>,
 }
 
 /// One line: `eth0: 682624132 23517 …`.
@@ -65,7 +81,8 @@ struct Device {
 
 impl Plugin for Netdev {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
-        let Self { file, attributes, filter, devices } = self;
+        let Self { file, attributes, filter, devices, unclaimed, links } = self;
+        let are_the_same = links.as_mut().is_some_and(|links| !links.may_have_changed());
         file.parse_if_present(|content| {
             parse(content, devices)?;
             devices.retain(|device| filter.admits(&text(&content[device.name.clone()])));
@@ -81,15 +98,38 @@ impl Plugin for Netdev {
             }
             let help = "Packets that an interface received and nobody took.";
             let mut family = samples.sparse("node_network_receive_nohandler_total", MetricType::Counter, help);
-            for device in devices.iter() {
+            unclaimed.resize_with(devices.len().max(unclaimed.len()), Unclaimed::new);
+            for (index, (device, unclaimed)) in devices.iter().zip(unclaimed).enumerate() {
                 let name = text(&content[device.name.clone()]);
-                if let Some(packets) = attributes.number(&name, "statistics/rx_nohandler") {
+                if let Some(packets) = unclaimed.read(&name, are_the_same, attributes) {
                     family.push(&[("device", &name)], packets);
+                }
+                if index >= KEPT {
+                    unclaimed.file.close();
                 }
             }
             Ok(())
         })?;
         Ok(())
+    }
+}
+
+impl Unclaimed {
+    fn new() -> Self {
+        Self { device: String::new(), file: OpenFiles::new() }
+    }
+
+    /// Reads how many there are. When the interfaces `are_the_same` as the last time, an open file is still that of `device`.
+    fn read(&mut self, device: &str, are_the_same: bool, attributes: &mut Attributes) -> Option<f64> {
+        let mut packets = None;
+        let mut take = |_, text: Option<&str>| packets = text.and_then(number);
+        if are_the_same && self.device == device && self.file.are_open() {
+            attributes.read_again(&self.file, take);
+        } else {
+            device.clone_into(&mut self.device);
+            attributes.read(device, &["statistics/rx_nohandler"], &mut self.file, &mut take);
+        }
+        packets
     }
 }
 

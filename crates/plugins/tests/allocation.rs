@@ -14,7 +14,7 @@ use hostwatch_wire::text::Format;
 use hostwatch_wire::{MetricType, Parameters};
 
 /// What reads no file of the host, and so has no cases.
-const OF_NO_FILES: [&str; 5] = ["client", "exec", "scrape", "systemd", "timex"];
+const OF_NO_FILES: [&str; 6] = ["client", "exec", "scrape", "systemd", "timex", "uname"];
 
 fn collect(plugin: &mut dyn Plugin, samples: &mut Samples) -> bool {
     samples.begin();

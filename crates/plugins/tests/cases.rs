@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hostwatch_plugins::{CollectError, Descriptor, PLUGINS, Samples, find};
 
 /// What reads no file of the host has its tests elsewhere.
-const OF_NO_FILES: [&str; 5] = ["client", "exec", "scrape", "systemd", "timex"];
+const OF_NO_FILES: [&str; 6] = ["client", "exec", "scrape", "systemd", "timex", "uname"];
 
 #[test]
 fn every_case_gives_what_is_expected() {

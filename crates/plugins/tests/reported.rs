@@ -19,7 +19,7 @@ const NOT_REPORTED: [(&str, &str); 2] = [
 ];
 
 /// Plugins whose series, or some of them, are in no folder of cases: what is asked of the kernel or of the client itself.
-const OF_NO_FILES: [&str; 4] = ["client", "exec", "filesystem", "timex"];
+const OF_NO_FILES: [&str; 5] = ["client", "exec", "filesystem", "timex", "uname"];
 
 /// Cases whose files name what no kernel has.
 const HAS_MADE_UP_NAMES: [&str; 2] = ["memory/not-text", "memory/odd-name"];

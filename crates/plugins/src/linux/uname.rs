@@ -1,57 +1,33 @@
-//! What system this is, as uname(2) tells it, from /proc/sys/kernel.
+//! What system this is. Source: uname(2).
 
 use hostwatch_wire::MetricType;
 
-use crate::linux::fields::text;
-use crate::linux::kernel_file::KernelFile;
 use crate::{CollectError, Descriptor, Plugin, Samples};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "uname",
     collector: "uname",
-    about: "name, release, version and machine of the kernel and the names of the host, from /proc/sys/kernel",
+    about: "name, release, version and machine of the kernel and the names of the host, from uname(2)",
     on_by_default: true,
-    build: |roots, _| {
-        let file = |(label, name)| {
-            (label, KernelFile::of_short_lines(roots.procfs.join("sys/kernel").join(name)), String::new())
-        };
-        Ok(Box::new(Uname { files: FILES.map(file) }))
-    },
+    build: |_, _| Ok(Box::new(Uname)),
 };
 
-/// Label and file, in the order of the labels.
-const FILES: [(&str, &str); 6] = [
-    ("domainname", "domainname"),
-    ("machine", "arch"),
-    ("nodename", "hostname"),
-    ("release", "osrelease"),
-    ("sysname", "ostype"),
-    ("version", "version"),
-];
-
-struct Uname {
-    /// Label, file, and what it said last, kept for its memory.
-    files: [(&'static str, KernelFile, String); 6],
-}
+struct Uname;
 
 impl Plugin for Uname {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
-        for (label, file, value) in &mut self.files {
-            value.clear();
-            let present = file.parse_if_present(|content| {
-                value.push_str(&text(content.trim_ascii()));
-                Ok(())
-            })?;
-            // Kernels before 6.1 do not have it as a file.
-            if present.is_none() && *label == "machine" {
-                value.push_str(&rustix::system::uname().machine().to_string_lossy());
-            }
-        }
-        // Without its release this is no Linux that could be told of.
-        if self.files[3].2.is_empty() {
-            return Ok(());
-        }
-        let labels = self.files.each_ref().map(|(label, _, value)| (*label, value.as_str()));
+        let system = rustix::system::uname();
+        let labels = [
+            ("domainname", system.domainname()),
+            ("machine", system.machine()),
+            ("nodename", system.nodename()),
+            ("release", system.release()),
+            ("sysname", system.sysname()),
+            ("version", system.version()),
+        ];
+        // What is no UTF-8 comes as U+FFFD.
+        let labels = labels.map(|(label, value)| (label, value.to_string_lossy()));
+        let labels = labels.each_ref().map(|(label, value)| (*label, value.as_ref()));
         samples.family("node_uname_info", MetricType::Gauge, "What uname(2) says about the system, always 1.");
         samples.push(&labels, 1.0);
         Ok(())

@@ -13,7 +13,7 @@ use crate::session::Session;
 use crate::{Error, InboxSender, LinkState, Settings, Timing};
 
 /// Time between two calls of the progress callback.
-const BEAT_INTERVAL: Duration = Duration::from_millis(500);
+const BEAT_INTERVAL: Duration = Duration::from_millis(2_500);
 
 /// Keeps a link connected for as long as it runs.
 pub struct Driver {
@@ -26,7 +26,7 @@ impl Driver {
         Self { core: Core { settings, inbox, shared }, beat: Box::new(|| ()) }
     }
 
-    /// Calls `beat` at least once a second while the loop lives, whether Redis is there or not. It must not block.
+    /// Calls `beat` at least every five seconds while the loop lives, whether Redis is there or not. It must not block.
     #[must_use]
     pub fn on_progress(self, beat: impl Fn() + Send + 'static) -> Self {
         Self { beat: Box::new(beat), ..self }

@@ -4,6 +4,7 @@
 //! link and write files.
 
 mod agent;
+mod alarm;
 mod arguments;
 mod clock;
 mod config_file;
@@ -30,6 +31,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use hostwatch_bus::{Link, LinkState, Timing};
 use hostwatch_daemon::settings::MistakeList;
 use hostwatch_daemon::{ServiceManager, Shutdown, Signals, Tasks, Watchdog};
@@ -37,6 +39,7 @@ use hostwatch_wire::Epoch;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::agent::{Agent, Parts};
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::follower::follow;
 use crate::main_loop::{MainLoop, Shown};
@@ -49,7 +52,6 @@ use crate::writer::keep_written;
 pub use crate::arguments::{Arguments, Command};
 pub use crate::clock::wall_millis;
 pub use crate::once::once;
-pub use crate::pool::MAX_THREADS;
 pub use crate::ring::Limits;
 pub use crate::runner::Budget;
 pub use crate::settings::{DEFAULT_FILE, RedisSettings, Settings, Source, Surroundings, load, status_file_of};
@@ -58,15 +60,16 @@ pub use crate::status::{RingStatus, Status, health};
 /// Commands wait in the inbox, bounded in number and bytes.
 const INBOX_MESSAGES: usize = 256;
 const INBOX_BYTES: usize = 8 << 20;
-/// Each loop ticks every second when idle; these bounds leave room for a slow machine and for a command's own timeout.
+/// How often the connection is tried out: a fleet's pings add up.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Each loop turns every five seconds when idle; these bounds leave room for a slow machine and for a command's own timeout.
 const LOOP_PATIENCE: Duration = Duration::from_secs(10);
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the tasks may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the client until a signal asks it to stop, or an essential task ends. `reread` reads and checks the settings anew
-/// when a signal asks for it. To be called on a tokio runtime with time and I/O, and [`MAX_THREADS`] blocking threads and
-/// some more for files.
+/// when a signal asks for it. To be called on a tokio runtime with time and I/O, and some blocking threads for files.
 ///
 /// # Errors
 /// Which essential task ended, and why.
@@ -140,6 +143,7 @@ pub async fn run(
         settings,
         reread,
         clock,
+        alarm: Alarm::new(clock)?,
         manager: manager.clone(),
         pulse: watchdog.pulse("main loop", LOOP_PATIENCE),
         inbox,
@@ -156,7 +160,7 @@ pub async fn run(
     manager.ready();
 
     let outcome = tokio::select! {
-        () = main_loop.run(&mut signals) => Ok(()),
+        ended = main_loop.run(&mut signals) => ended.context("the alarm of the main loop"),
         error = tasks.first_end() => Err(error),
     };
     manager.stopping();
@@ -178,7 +182,7 @@ fn bus_settings(settings: &Settings) -> hostwatch_bus::Settings {
         password: settings.redis.password.as_ref().map(|secret| hostwatch_bus::Password::new(secret.expose())),
         tls: hostwatch_bus::Tls { ca: settings.redis.tls.ca.clone(), identity: settings.redis.tls.identity.clone() },
         client_name: format!("hostwatch-client:{}", settings.host),
-        timing: Timing::default(),
+        timing: Timing { ping_interval: PING_INTERVAL, ..Timing::default() },
     }
 }
 

@@ -3,12 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use hostwatch_client::{
-    Arguments, Command, DEFAULT_FILE, MAX_THREADS, Settings, Source, Surroundings, health, load, once, run,
-    status_file_of, wall_millis,
+    Arguments, Command, DEFAULT_FILE, Settings, Source, Surroundings, health, load, once, run, status_file_of,
+    wall_millis,
 };
 use hostwatch_daemon::settings::MistakeList;
 use hostwatch_daemon::{ServiceManager, Signals, exit, logging};
@@ -57,9 +56,8 @@ fn serve(settings: Settings, reread: impl FnMut() -> Result<Settings, MistakeLis
     logging::init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Beside the plugins' threads, those that write files.
-        .max_blocking_threads(MAX_THREADS + 8)
-        .thread_keep_alive(Duration::from_secs(60))
+        // They write files.
+        .max_blocking_threads(8)
         .build()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::register()?;

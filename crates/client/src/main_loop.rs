@@ -8,16 +8,17 @@ use hostwatch_daemon::{Pulse, ServiceManager, Signal, Signals};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::Agent;
+use crate::alarm::Alarm;
 use crate::clock::{Clock, Moment};
 use crate::follower::LinkEvent;
 use crate::outbox::{Outbox, Progress};
 use crate::settings::Settings;
 use crate::writer::Content;
 
-/// The loop turns at least this often.
-const TICK: Duration = Duration::from_secs(1);
-/// A status that did not change is written this often.
-const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// The loop turns at least this often, and a status that did not change is written.
+const TICK: Duration = Duration::from_secs(5);
+/// So often at the most is it looked whether the status has changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait for the answer to a goodbye.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -40,6 +41,8 @@ pub(crate) struct MainLoop<R> {
     pub(crate) reread: R,
     /// The time line.
     pub(crate) clock: Clock,
+    /// Wakes the loop.
+    pub(crate) alarm: Alarm,
     /// Who is told how things are.
     pub(crate) manager: ServiceManager,
     /// Shows that the loop turns.
@@ -66,7 +69,10 @@ pub(crate) struct MainLoop<R> {
 
 impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
     /// Runs until a signal asks for the end.
-    pub(crate) async fn run(&mut self, signals: &mut Signals) {
+    ///
+    /// # Errors
+    /// The kernel refuses to wake the loop.
+    pub(crate) async fn run(&mut self, signals: &mut Signals) -> std::io::Result<()> {
         loop {
             self.pulse.beat();
             self.agent.advance(self.inbox_sender.dropped());
@@ -74,18 +80,17 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
                 tracing::warn!("no server answers over this connection to Redis: trying another one");
                 self.redis.reconnect();
             }
-            self.show();
-            let now = self.clock.now();
-            let wake = self.clock.instant(self.agent.next().min(now + TICK));
+            let wake = self.agent.next().min(self.show());
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Stop => return,
+                    Signal::Stop => return Ok(()),
                     Signal::Reload => self.reload(),
                 },
                 Some(message) = self.inbox.recv() => self.agent.hear(&message.payload),
                 () = self.agent.ended() => {}
                 Some(event) = self.link_events.recv() => self.agent.link(event),
-                () = tokio::time::sleep_until(wake) => {}
+                Ok(()) = self.link.changed() => {}
+                woken = self.alarm.at(wake) => woken?,
             }
         }
     }
@@ -157,28 +162,27 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
         tracing::info!("the settings were read again");
     }
 
-    /// Tells systemd and the status file how things are: with the loop's tick when the sentence has changed, and now and
-    /// then when it has not.
-    fn show(&mut self) {
+    /// Tells systemd and the status file how things are: soon when the sentence has changed, and now and then when it has
+    /// not. Returns when to look again.
+    fn show(&mut self) -> Moment {
         let now = self.clock.now();
-        if self.shown.looked.is_some_and(|looked| now.since(looked) < TICK) {
-            return;
+        if let Some(next) = self.shown.looked.map(|looked| looked + LOOK_INTERVAL).filter(|next| *next > now) {
+            return next;
         }
         self.shown.looked = Some(now);
         let sentence = self.sentence();
-        if self
-            .shown
-            .written
-            .as_ref()
-            .is_some_and(|(when, last)| *last == sentence && now.since(*when) < STATUS_INTERVAL)
+        if let Some((when, last)) = &self.shown.written
+            && *last == sentence
+            && *when + TICK > now
         {
-            return;
+            return *when + TICK;
         }
         self.manager.status(&sentence);
         let status = self.agent.status(sentence.clone(), self.inbox_sender.dropped());
         let bytes = serde_json::to_vec(&status).expect("a status holds plain numbers and texts");
         self.status_file.send_replace(Some(bytes.into()));
         self.shown.written = Some((now, sentence));
+        now + TICK
     }
 
     fn sentence(&self) -> String {

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 8 << 20;
 const BATCH_MESSAGES: usize = 64;
 const BATCH_BYTES: usize = 1 << 20;
 /// The task shows that it lives at least this often.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(5);
 
 /// A message to publish.
 #[derive(Debug, Clone)]

@@ -1,10 +1,10 @@
-//! The threads on which plugins run. Usually one drains the whole tick; another one starts only when a run keeps the
-//! others waiting, up to a bound. A run that hangs costs its thread and nobody waits for it.
+//! The threads on which plugins run. Usually one serves the whole tick and then waits for the next; another one starts only
+//! when a run keeps the others waiting, up to a bound. A run that hangs costs its thread and nobody waits for it.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hostwatch_plugins::{Plugin, Samples};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, Moment};
 
 /// The most threads, those that hang included.
-pub const MAX_THREADS: usize = 64;
+const MAX_THREADS: usize = 64;
 /// So long may one run keep the others waiting before they get a thread more.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -60,6 +60,8 @@ pub(crate) struct Pool {
 struct Shared {
     /// Written by the main loop and by the threads.
     queue: Mutex<Queue>,
+    /// Wakes a thread that waits.
+    work: Condvar,
     /// Wakes the main loop: waking it for each run would cost more than many a run.
     ended: Notify,
 }
@@ -69,8 +71,13 @@ struct Queue {
     waiting: VecDeque<Job>,
     finished: Vec<Finished>,
     threads: usize,
+    /// How many of the threads wait for work: one at the most, but for a moment.
+    idle: usize,
     /// When a run last began, or a thread to run it.
     last_begin: Moment,
+    /// Whether the system gave no thread the last time.
+    is_refused: bool,
+    is_closed: bool,
 }
 
 impl Pool {
@@ -102,22 +109,35 @@ impl Pool {
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
         let queue = self.shared.queue();
-        let may_grow = !queue.waiting.is_empty() && queue.threads < MAX_THREADS;
+        let may_grow = !queue.waiting.is_empty() && (queue.idle > 0 || queue.threads < MAX_THREADS);
         (may_grow || !queue.finished.is_empty()).then_some(queue.last_begin + PATIENCE)
     }
 
-    /// Starts a thread when runs wait and none has begun for a while.
+    /// Has one thread more serve the queue when runs wait and none has begun for a while.
     pub(crate) fn relieve(&self) {
         let now = self.clock.now();
         let mut queue = self.shared.queue();
-        let stalled = queue.threads == 0 || now.since(queue.last_begin) >= PATIENCE;
-        if queue.waiting.is_empty() || !stalled || queue.threads == MAX_THREADS {
+        let is_stalled = queue.threads == queue.idle || now.since(queue.last_begin) >= PATIENCE;
+        if queue.waiting.is_empty() || !is_stalled {
             return;
         }
-        queue.threads += 1;
-        queue.last_begin = now;
-        let (clock, shared) = (self.clock, Arc::clone(&self.shared));
-        tokio::task::spawn_blocking(move || drain(clock, &shared));
+        if queue.idle > 0 {
+            queue.last_begin = now;
+            drop(queue);
+            self.shared.work.notify_one();
+        } else if queue.threads < MAX_THREADS {
+            queue.last_begin = now;
+            let (clock, shared) = (self.clock, Arc::clone(&self.shared));
+            let thread = std::thread::Builder::new().name("plugins".to_owned());
+            match thread.spawn(move || serve(clock, &shared)) {
+                Ok(_) => (queue.threads, queue.is_refused) = (queue.threads + 1, false),
+                Err(error) if !queue.is_refused => {
+                    queue.is_refused = true;
+                    tracing::error!("plugins have to wait: the system gives no thread: {error}");
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Takes a run back that has not begun.
@@ -131,7 +151,10 @@ impl Pool {
 impl Drop for Pool {
     /// The client is stopping: nobody wants what has not begun.
     fn drop(&mut self) {
-        self.shared.queue().waiting.clear();
+        let mut queue = self.shared.queue();
+        queue.waiting.clear();
+        queue.is_closed = true;
+        self.shared.work.notify_all();
     }
 }
 
@@ -140,28 +163,35 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Hands in the run that a thread has ended and takes the next one.
-    fn exchange(&self, clock: Clock, finished: Option<Finished>) -> Option<Job> {
-        let mut queue = self.queue();
-        queue.finished.extend(finished);
-        let job = queue.waiting.pop_front();
-        match job {
-            Some(_) => queue.last_begin = clock.now(),
-            None => {
-                queue.threads -= 1;
-                self.ended.notify_one();
-            }
-        }
-        job
-    }
 }
 
-/// A thread's work: one run after the other until none waits.
-fn drain(clock: Clock, shared: &Shared) {
-    let mut finished = None;
-    while let Some(job) = shared.exchange(clock, finished.take()) {
-        finished = Some(run(job));
+/// A thread's work: one run after the other. The first that has nothing to do waits for the next tick, any other ends.
+fn serve(clock: Clock, shared: &Shared) {
+    let mut queue = shared.queue();
+    loop {
+        let mut has_run = false;
+        while let Some(job) = queue.waiting.pop_front() {
+            queue.last_begin = clock.now();
+            drop(queue);
+            let finished = run(job);
+            queue = shared.queue();
+            queue.finished.push(finished);
+            has_run = true;
+        }
+        if has_run {
+            // Whoever wakes up takes the lock at once.
+            drop(queue);
+            shared.ended.notify_one();
+            queue = shared.queue();
+            continue;
+        }
+        if queue.is_closed || queue.idle > 0 {
+            queue.threads -= 1;
+            return;
+        }
+        queue.idle += 1;
+        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue.idle -= 1;
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Runner {
     budget: Budget,
     revision: Option<Revision>,
     runs: u64,
+    /// When the first of the runs under way is overdue.
+    deadline: Option<Moment>,
     /// Empty between two calls, kept for its memory.
     finished: Vec<Finished>,
 }
@@ -100,6 +102,7 @@ impl Runner {
             budget,
             revision: None,
             runs: 0,
+            deadline: None,
             finished: Vec::new(),
         }
     }
@@ -153,8 +156,7 @@ impl Runner {
     /// When [`Runner::advance`] has something to do.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
-        let deadline = self.services.values().filter_map(Service::deadline).min();
-        [deadline, self.schedule.next(), self.ticks.next(), self.pool.next()].into_iter().flatten().min()
+        [self.deadline, self.schedule.next(), self.ticks.next(), self.pool.next()].into_iter().flatten().min()
     }
 
     /// Comes when there is something to do for [`Runner::take_ended`].
@@ -166,8 +168,15 @@ impl Runner {
     pub(crate) fn take_ended(&mut self, now: Moment) {
         let mut finished = std::mem::take(&mut self.finished);
         self.pool.take_finished(&mut finished);
-        finished.drain(..).for_each(|finished| self.finish(finished, now));
+        if !finished.is_empty() {
+            finished.drain(..).for_each(|finished| self.finish(finished, now));
+            self.look_for_deadline();
+        }
         self.finished = finished;
+    }
+
+    fn look_for_deadline(&mut self) {
+        self.deadline = self.services.values().filter_map(Service::deadline).min();
     }
 
     /// Ends what is overdue, begins what is due, and returns what is to be reported. `wall_millis` is the wall clock.
@@ -221,6 +230,9 @@ impl Runner {
     }
 
     fn end_overdue(&mut self, now: Moment) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
         for (name, service) in &mut self.services {
             if service.deadline().is_none_or(|deadline| deadline > now) {
                 continue;
@@ -239,6 +251,7 @@ impl Runner {
             service.note(name, &outcome, took, &self.access.ledger);
             self.ticks.add(tick, stamp, Measured { service: name.clone(), took, outcome }, now);
         }
+        self.look_for_deadline();
     }
 
     fn begin_due(&mut self, now: Moment, wall_millis: u64) {
@@ -247,7 +260,8 @@ impl Runner {
             return;
         }
         let stamp = Stamp { collected_at_ms: wall_millis, revision: self.revision };
-        let (mut ready, mut begun) = (Vec::new(), Vec::with_capacity(due.len()));
+        let tick = self.ticks.next_id();
+        let (mut ready, mut jobs) = (Vec::new(), Vec::with_capacity(due.len()));
         let mut due = due.into_iter().peekable();
         let mut series = 0;
         for (name, service) in &mut self.services {
@@ -258,11 +272,19 @@ impl Runner {
             if let State::Lost(_) = service.state {
                 service.state = State::made(build(service.descriptor, &self.access, &service.config, service.timeout));
             }
-            match &mut service.state {
+            match &service.state {
                 State::Idle(_) if service.rests_until.is_some_and(|until| now < until) => {
                     ready.push(Measured { service: name, took: Duration::ZERO, outcome: Outcome::nothing() });
                 }
-                State::Idle(_) => begun.push((name, budget)),
+                State::Idle(_) => {
+                    self.runs += 1;
+                    let deadline = now + service.timeout;
+                    let run = Run { number: self.runs, tick, stamp, began: now, deadline, overran: false };
+                    if let State::Idle(mut instance) = std::mem::replace(&mut service.state, State::Running(run)) {
+                        instance.samples.set_budget(budget);
+                        jobs.push(Job { service: name, run: self.runs, instance });
+                    }
+                }
                 State::Running(run) if run.overran => {
                     let took = now.since(run.began);
                     let since = humantime::format_rfc3339_seconds(
@@ -279,25 +301,9 @@ impl Runner {
                 }
             }
         }
-        let tick = self.ticks.begin(stamp, ready, begun.len(), now);
-        let jobs = begun.into_iter().filter_map(|(name, budget)| self.begin(name, budget, tick, stamp, now)).collect();
+        self.ticks.begin(tick, stamp, ready, jobs.len(), now);
         self.pool.submit(jobs);
-    }
-
-    fn begin(&mut self, name: ServiceName, budget: usize, tick: TickId, stamp: Stamp, now: Moment) -> Option<Job> {
-        let service = self.services.get_mut(&name)?;
-        self.runs += 1;
-        let run = Run { number: self.runs, tick, stamp, began: now, deadline: now + service.timeout, overran: false };
-        match std::mem::replace(&mut service.state, State::Running(run)) {
-            State::Idle(mut instance) => {
-                instance.samples.set_budget(budget);
-                Some(Job { service: name, run: self.runs, instance })
-            }
-            other => {
-                service.state = other;
-                None
-            }
-        }
+        self.look_for_deadline();
     }
 
     fn admit(&self, config: &ServiceConfig) -> Result<Service, String> {

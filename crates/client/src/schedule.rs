@@ -19,6 +19,8 @@ const FIRST_RUN_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Schedule {
     spread: u64,
     slots: BTreeMap<ServiceName, Slot>,
+    /// When the next one is due.
+    next: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -31,52 +33,55 @@ impl Schedule {
     /// An empty schedule on the phase of `host`.
     #[must_use]
     pub(crate) fn new(host: &HostId) -> Self {
-        Self { spread: spread(host), slots: BTreeMap::new() }
+        Self { spread: spread(host), slots: BTreeMap::new(), next: None }
     }
 
     /// Lets `service` run every `interval` (at least a millisecond), in place of what was known of it.
     pub(crate) fn insert(&mut self, service: ServiceName, interval: Duration, now: Moment) {
-        let due = self.next_slot(interval.min(FIRST_RUN_WITHIN), now);
+        let due = next_slot(self.spread, interval.min(FIRST_RUN_WITHIN), now);
         self.slots.insert(service, Slot { interval, due });
+        self.look();
     }
 
     /// Forgets a service.
     pub(crate) fn remove(&mut self, service: &ServiceName) {
         self.slots.remove(service);
+        self.look();
     }
 
     /// When the next service is due.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.slots.values().map(|slot| slot.due).min()
+        self.next
     }
 
     /// The services that are due, by name; each is due again at its first slot after `now`.
     pub(crate) fn take_due(&mut self, now: Moment) -> Vec<ServiceName> {
-        let due: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.due <= now)
-            .map(|(name, slot)| (name.clone(), slot.interval))
-            .collect();
-        due.into_iter()
-            .map(|(name, interval)| {
-                let next = self.next_slot(interval, now);
-                if let Some(slot) = self.slots.get_mut(&name) {
-                    slot.due = next;
-                }
-                name
-            })
-            .collect()
+        if self.next.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let due = self.slots.iter_mut().filter(|(_, slot)| slot.due <= now);
+        let due = due.map(|(name, slot)| {
+            slot.due = next_slot(self.spread, slot.interval, now);
+            name.clone()
+        });
+        let due = due.collect();
+        self.look();
+        due
     }
 
-    /// The first moment after `now` that lies on the phase: `spread` modulo `interval`.
-    fn next_slot(&self, interval: Duration, now: Moment) -> Moment {
-        let interval = millis(interval).max(1);
-        let phase = self.spread % interval;
-        let since_slot = (now.as_millis() + interval - phase) % interval;
-        Moment::from_millis(now.as_millis() + (interval - since_slot))
+    /// Finds the next one of all.
+    fn look(&mut self) {
+        self.next = self.slots.values().map(|slot| slot.due).min();
     }
+}
+
+/// The first moment after `now` that lies on the phase: `spread` modulo `interval`.
+fn next_slot(spread: u64, interval: Duration, now: Moment) -> Moment {
+    let interval = millis(interval).max(1);
+    let phase = spread % interval;
+    let since_slot = (now.as_millis() + interval - phase) % interval;
+    Moment::from_millis(now.as_millis() + (interval - since_slot))
 }
 
 /// A number that is the same for a host in every build, in contrast to the standard library's hash.

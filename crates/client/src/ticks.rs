@@ -82,13 +82,16 @@ struct Open {
 }
 
 impl Ticks {
-    /// Begins a tick that has `results` already and waits for `waiting` more.
-    pub(crate) fn begin(&mut self, stamp: Stamp, results: Vec<Measured>, waiting: usize, now: Moment) -> TickId {
+    /// Names a tick that is about to begin.
+    pub(crate) fn next_id(&mut self) -> TickId {
         self.begun += 1;
-        let id = TickId(self.begun);
+        TickId(self.begun)
+    }
+
+    /// Begins a tick that has `results` already and waits for `waiting` more.
+    pub(crate) fn begin(&mut self, id: TickId, stamp: Stamp, results: Vec<Measured>, waiting: usize, now: Moment) {
         self.open.push(Open { id, until: now + PATIENCE, waiting, batch: Batch { stamp, results } });
         self.close(now);
-        id
     }
 
     /// Takes a result of a tick, which may be over.
@@ -159,7 +162,8 @@ mod tests {
     #[test]
     fn a_tick_goes_out_with_its_last_result() {
         let mut ticks = Ticks::default();
-        let id = ticks.begin(stamp(7), vec![measured("stuck")], 2, at(0));
+        let id = ticks.next_id();
+        ticks.begin(id, stamp(7), vec![measured("stuck")], 2, at(0));
         ticks.add(id, stamp(7), measured("a"), at(1));
         assert!(ticks.take_ready(at(1)).is_empty());
         ticks.add(id, stamp(7), measured("b"), at(2));
@@ -170,7 +174,8 @@ mod tests {
     #[test]
     fn what_comes_late_comes_alone() {
         let mut ticks = Ticks::default();
-        let id = ticks.begin(stamp(7), vec![], 3, at(0));
+        let id = ticks.next_id();
+        ticks.begin(id, stamp(7), vec![], 3, at(0));
         ticks.add(id, stamp(7), measured("a"), at(1));
         assert_eq!(ticks.next(), Some(at(250)));
         assert_eq!(services(&ticks.take_ready(at(250))), [(7, vec!["a"])]);
@@ -182,8 +187,10 @@ mod tests {
     #[test]
     fn ticks_overlap() {
         let mut ticks = Ticks::default();
-        let slow = ticks.begin(stamp(1), vec![], 1, at(0));
-        let quick = ticks.begin(stamp(2), vec![], 1, at(100));
+        let slow = ticks.next_id();
+        ticks.begin(slow, stamp(1), vec![], 1, at(0));
+        let quick = ticks.next_id();
+        ticks.begin(quick, stamp(2), vec![], 1, at(100));
         ticks.add(quick, stamp(2), measured("b"), at(101));
         assert_eq!(services(&ticks.take_ready(at(101))), [(2, vec!["b"])]);
         ticks.add(slow, stamp(1), measured("a"), at(150));
@@ -193,7 +200,8 @@ mod tests {
     #[test]
     fn a_tick_in_which_nothing_came_is_no_report() {
         let mut ticks = Ticks::default();
-        ticks.begin(stamp(1), vec![], 1, at(0));
+        let id = ticks.next_id();
+        ticks.begin(id, stamp(1), vec![], 1, at(0));
         assert!(ticks.take_ready(at(300)).is_empty());
         assert_eq!(ticks.next(), None);
     }

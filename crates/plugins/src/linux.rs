@@ -22,6 +22,7 @@ pub(crate) mod links;
 pub(crate) mod load;
 pub(crate) mod mdadm;
 pub(crate) mod memory;
+pub(crate) mod named_lines;
 pub(crate) mod netclass;
 pub(crate) mod netdev;
 pub(crate) mod netstat;

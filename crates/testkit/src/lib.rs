@@ -26,7 +26,7 @@ pub use client::{Client, ClientSetup};
 pub use container::Container;
 pub use docker::Docker;
 pub use eventually::{eventually, eventually_every};
-pub use http::{get, get_as};
+pub use http::{Scraper, get, get_as};
 pub use network::Network;
 pub use page::{Family, Labels, Page, PageError, Sample};
 pub use ports::free_port;

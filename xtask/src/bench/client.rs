@@ -41,35 +41,22 @@ async fn measure(samples: u32, interval: Duration) -> Result<()> {
     let mut trio = Trio::start(interval)?;
     trio.pace(WARM_UP).await?;
     trio.durations.clear();
-    let before = trio.look()?;
-    trio.pace(samples).await?;
-    let after = trio.look()?;
-    let cpu: Three = std::array::from_fn(|of| (after.cpu[of] - before.cpu[of]).as_secs_f64() * 1e6);
-    let rounds = (after.at - before.at).as_secs_f64() / interval.as_secs_f64();
-    let collectd_series = ((after.samples[2] - before.samples[2]) / rounds).round();
-    let series = [trio.client_series()?, trio.exporter.series, collectd_series];
+    let (cpu, series) = trio.cpu(samples).await?;
     let ring = trio.ring()?;
     let (resident, anonymous) = (trio.memory("VmRSS")?, trio.memory("RssAnon")?);
-    let each = |figures: Three, before: &Look, after: &Look| -> Three {
-        // What collectd sends are values, as many a sample as it has series.
-        let of = |index: usize| figures[index] / (after.samples[index] - before.samples[index]);
-        [of(0), of(1), of(2) * collectd_series]
-    };
-    let cpu_each = each(cpu, &before, &after);
-
-    let tracers = trio.trace()?;
-    let before = trio.look()?;
-    trio.pace(samples.min(TRACED)).await?;
-    let after = trio.look()?;
-    let calls = each(calls(tracers)?, &before, &after);
+    trio.exporter.uncompressed();
+    let (uncompressed, _) = trio.cpu(samples).await?;
+    let calls = trio.calls(samples.min(TRACED)).await?;
 
     println!(
-        "{samples} samples, one every {interval:?}, of all three at once; node_exporter is asked without compression:"
+        "{samples} samples, one every {interval:?}, of all three at once; node_exporter is asked as Prometheus asks, \
+         compressed over a connection that is kept:"
     );
     println!("{:26}{:>11} {:>14} {:>11}   ratio", "", "hostwatch", "node_exporter", "collectd");
     row("series", series);
-    row("CPU a sample, µs", cpu_each);
-    row("CPU a series, µs", std::array::from_fn(|of| cpu_each[of] / series[of]));
+    row("CPU a sample, µs", cpu);
+    row("CPU a series, µs", std::array::from_fn(|of| cpu[of] / series[of]));
+    row("CPU, uncompressed, µs", uncompressed);
     row("system calls a sample", calls);
     row("resident, KiB", resident);
     row("of that not of files, KiB", anonymous);
@@ -200,9 +187,38 @@ impl Trio {
         Ok(Look { at: Instant::now(), cpu, samples: [reports, self.exporter.scrapes, self.collectd.values] })
     }
 
-    fn client_series(&self) -> Result<f64> {
+    /// What each sample of each one takes, in µs of CPU, and how many series it has.
+    async fn cpu(&mut self, samples: u32) -> Result<(Three, Three)> {
+        let before = self.look()?;
+        self.pace(samples).await?;
+        let after = self.look()?;
+        let cpu = std::array::from_fn(|of| (after.cpu[of] - before.cpu[of]).as_secs_f64() * 1e6);
         let page = self.server.page()?;
-        Ok(page.samples.iter().filter(|sample| sample.name.starts_with("node_")).count() as f64)
+        let ours = page.samples.iter().filter(|sample| sample.name.starts_with("node_")).count() as f64;
+        let series = [ours, self.exporter.series, self.collectd_series(&before, &after)];
+        Ok((self.each(cpu, &before, &after), series))
+    }
+
+    /// How many system calls each sample of each one takes.
+    async fn calls(&mut self, samples: u32) -> Result<Three> {
+        let tracers = self.trace()?;
+        let before = self.look()?;
+        self.pace(samples).await?;
+        let after = self.look()?;
+        Ok(self.each(calls(tracers)?, &before, &after))
+    }
+
+    /// Figures of the time between two looks, by their samples. What collectd sends are values, as many a sample as it has
+    /// series.
+    fn each(&self, figures: Three, before: &Look, after: &Look) -> Three {
+        let of = |index: usize| figures[index] / (after.samples[index] - before.samples[index]);
+        [of(0), of(1), of(2) * self.collectd_series(before, after)]
+    }
+
+    /// How many values collectd sends each interval.
+    fn collectd_series(&self, before: &Look, after: &Look) -> f64 {
+        let rounds = (after.at - before.at).as_secs_f64() / self.interval.as_secs_f64();
+        ((after.samples[2] - before.samples[2]) / rounds).round()
     }
 
     /// A line of each one's /proc/PID/status, in KiB.

@@ -7,13 +7,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use hostwatch_testkit::{Page, Process, free_port, get, require};
+use hostwatch_testkit::{Page, Process, Scraper, free_port, get, require};
 
 use super::DEADLINE;
 
 /// node_exporter with its default collectors.
 pub(super) struct Exporter {
     pub(super) process: Process,
+    scraper: Scraper,
     url: String,
     pub(super) scrapes: f64,
     /// As the last page had them.
@@ -27,15 +28,21 @@ impl Exporter {
         // Without what it says about its own process, which the client has not to measure either.
         command.arg(format!("--web.listen-address={address}")).arg("--web.disable-exporter-metrics");
         let process = Process::start("node_exporter", &command, &directory.join("node_exporter.log"))?;
-        let mut exporter = Self { process, url: format!("http://{address}/metrics"), scrapes: 0.0, series: 0.0 };
+        let url = format!("http://{address}/metrics");
+        let mut exporter = Self { process, scraper: Scraper::new("gzip"), url, scrapes: 0.0, series: 0.0 };
         let url = exporter.url.clone();
         let page = exporter.process.eventually("node_exporter answers", DEADLINE, |_| get(&url))?.1;
         exporter.series = Page::parse(&page)?.samples.iter().filter(|it| it.name.starts_with("node_")).count() as f64;
         Ok(exporter)
     }
 
+    /// From now on its page comes as it is.
+    pub(super) fn uncompressed(&mut self) {
+        self.scraper = Scraper::new("identity");
+    }
+
     pub(super) fn scrape(&mut self) -> Result<()> {
-        let (status, _) = get(&self.url)?;
+        let (status, _) = self.scraper.get(&self.url)?;
         ensure!(status == 200, "node_exporter: {status}");
         self.scrapes += 1.0;
         Ok(())

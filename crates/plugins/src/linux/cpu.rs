@@ -27,7 +27,7 @@ const HOTPLUG_TICKS: u64 = 300;
 
 fn build(roots: &Roots, options: &mut Options<'_>) -> Result<Box<dyn Plugin>, BuildError> {
     let guest = options.boolean("guest").unwrap_or(true);
-    let file = KernelFile::of_short_lines(roots.procfs.join("stat"));
+    let file = KernelFile::of_one_piece(roots.procfs.join("stat"));
     Ok(Box::new(Cpu { file, guest, processors: Vec::new(), read: Vec::new() }))
 }
 

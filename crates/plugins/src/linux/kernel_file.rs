@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::CollectError;
 use crate::linux::fields::Malformed;
+use crate::refresh::{FACTS_AGE, Refresh};
 
 /// The most that is read of one file: 4,096 processors make half a megabyte of /proc/stat.
 const MAX_BYTES: usize = 16 << 20;
@@ -27,8 +28,10 @@ pub(crate) struct KernelFile {
     file: Option<File>,
     /// Whether it can be replaced by another one of its name, as no file of procfs can.
     replaceable: bool,
-    /// Whether no line of it is longer than [`SHORT_LINE_BYTES`], or all of it is one line to the kernel.
-    has_short_lines: bool,
+    /// Of procfs, a file has ended when less is read than there is room for, and its content is shorter than this.
+    ends_below: usize,
+    /// There was no such file: when it is looked for again.
+    refresh: Refresh,
     /// All of it is initialized; the content is what stands before the length that the last read returned.
     buffer: Vec<u8>,
 }
@@ -36,13 +39,19 @@ pub(crate) struct KernelFile {
 impl KernelFile {
     /// Opens nothing yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, replaceable: true, has_short_lines: false, buffer: vec![0; FIRST_BUFFER_BYTES] }
+        let (buffer, refresh) = (vec![0; FIRST_BUFFER_BYTES], Refresh::every(FACTS_AGE));
+        Self { path, file: None, replaceable: true, ends_below: 0, refresh, buffer }
     }
 
     /// One without lines longer than [`SHORT_LINE_BYTES`]: then it is known without another read when a file of procfs has
     /// ended, and for some files the kernel would do all its work a second time for that.
     pub(crate) fn of_short_lines(path: PathBuf) -> Self {
-        Self { has_short_lines: true, ..Self::new(path) }
+        Self { ends_below: PAGE_BYTES - SHORT_LINE_BYTES, ..Self::new(path) }
+    }
+
+    /// One that the kernel makes as a whole, by single_open(): it hands out as much of it as there is room for.
+    pub(crate) fn of_one_piece(path: PathBuf) -> Self {
+        Self { ends_below: usize::MAX, ..Self::new(path) }
     }
 
     /// Reads the file as it is now and gives its content to `parse`.
@@ -53,16 +62,20 @@ impl KernelFile {
         }
     }
 
-    /// Like [`KernelFile::parse`], and `None` where the kernel has no such file or has switched it off, which costs no
-    /// allocation: a machine lacks something at every collection.
+    /// Like [`KernelFile::parse`], and `None` where the kernel has no such file or has switched it off. It is looked for
+    /// again after a while: a machine lacks something at every collection.
     pub(crate) fn parse_if_present<T>(
         &mut self,
         parse: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<Option<T>, CollectError> {
+        if !self.refresh.is_due() {
+            return Ok(None);
+        }
         match self.read() {
             Ok(length) => self.parse_buffer(length, parse).map(Some),
             Err(error) if is_absence(&error) => {
                 self.file = None;
+                self.refresh.done();
                 Ok(None)
             }
             Err(error) => Err(self.unreadable(error)),
@@ -109,7 +122,7 @@ impl KernelFile {
                 file
             }
         };
-        let ends_below = if self.has_short_lines && !self.replaceable { PAGE_BYTES - SHORT_LINE_BYTES } else { 0 };
+        let ends_below = if self.replaceable { 0 } else { self.ends_below };
         let mut length = 0;
         loop {
             if length == self.buffer.len() {
@@ -118,9 +131,10 @@ impl KernelFile {
                 }
                 self.buffer.resize(2 * length, 0);
             }
+            let room = self.buffer.len() - length;
             match file.read_at(&mut self.buffer[length..], length as u64) {
                 Ok(0) => return Ok(length),
-                Ok(read) if length + read < ends_below => return Ok(length + read),
+                Ok(read) if read < room && length + read < ends_below => return Ok(length + read),
                 Ok(read) => length += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -178,6 +192,14 @@ mod tests {
             let expected = fs::read_to_string(path).unwrap();
             assert_eq!(content(&mut KernelFile::of_short_lines(path.into())), expected, "{path}");
         }
+        // The figures move, but not their names.
+        let names = |content: String| content.split_whitespace().filter(|word| word.parse::<i64>().is_err()).count();
+        for path in ["/proc/net/netstat", "/proc/net/snmp6", "/proc/meminfo"] {
+            let expected = names(fs::read_to_string(path).unwrap());
+            let mut file = KernelFile::of_one_piece(path.into());
+            file.buffer.truncate(1_000);
+            assert_eq!((names(content(&mut file)), names(content(&mut file))), (expected, expected), "{path}");
+        }
     }
 
     #[test]
@@ -187,10 +209,13 @@ mod tests {
         let mut file = KernelFile::new(path.clone());
         assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(None)));
         fs::write(&path, "one").unwrap();
+        assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(None)), "it was looked for a moment ago");
+        file.refresh.hasten();
         assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(Some(()))));
         fs::remove_file(&path).unwrap();
         assert!(matches!(file.parse_if_present(|_| Ok(())), Ok(None)));
         fs::create_dir(&path).unwrap();
+        file.refresh.hasten();
         assert!(matches!(file.parse_if_present(|_| Ok(())), Err(CollectError::Read { .. })));
     }
 

@@ -12,7 +12,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     about: "use of memory and swap, every line of /proc/meminfo",
     on_by_default: true,
     build: |roots, _| {
-        let file = KernelFile::of_short_lines(roots.procfs.join("meminfo"));
+        let file = KernelFile::of_one_piece(roots.procfs.join("meminfo"));
         Ok(Box::new(Memory { file, name: String::new(), help: String::new() }))
     },
 };

@@ -20,7 +20,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
                        Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
                        Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$";
         let fields = Filter::including(options, "fields", default);
-        let file = |name| KernelFile::of_short_lines(roots.network(name));
+        let file = |name| KernelFile::of_one_piece(roots.network(name));
         let table = |name| Table { file: file(name), headings: Vec::new() };
         let tables = ["netstat", "snmp"].map(table);
         Ok(Box::new(Netstat { tables, snmp6: file("snmp6"), lines: NamedLines::default(), fields }))

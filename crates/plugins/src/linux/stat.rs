@@ -9,7 +9,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     collector: "stat",
     about: "time of the boot, context switches, forks, interrupts, and processes that run or wait, from /proc/stat",
     on_by_default: true,
-    build: |roots, _| Ok(Box::new(Stat { file: KernelFile::of_short_lines(roots.procfs.join("stat")) })),
+    build: |roots, _| Ok(Box::new(Stat { file: KernelFile::of_one_piece(roots.procfs.join("stat")) })),
 };
 
 struct Stat {

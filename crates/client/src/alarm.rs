@@ -38,6 +38,8 @@ impl Alarm {
             let mut ready = self.timer.readable().await?;
             let read = |timer: &AsyncFd<OwnedFd>| Ok(rustix::io::read(timer.get_ref(), &mut [0; 8])?);
             if let Ok(read) = ready.try_io(read) {
+                // There is nothing more to read before it is set again.
+                ready.clear_ready();
                 self.set_to = None;
                 return read.map(|_| ());
             }

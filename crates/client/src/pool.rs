@@ -32,8 +32,8 @@ pub(crate) struct Job {
     pub(crate) service: ServiceName,
     /// Tells this run from every other.
     pub(crate) run: u64,
-    /// What runs.
-    pub(crate) instance: Instance,
+    /// What runs. It goes from hand to hand, and is large.
+    pub(crate) instance: Box<Instance>,
 }
 
 /// How a run ended.
@@ -47,7 +47,7 @@ pub(crate) struct Finished {
     /// An error is for people.
     pub(crate) result: Result<(), String>,
     /// None after a panic: what it has left behind is not to be trusted.
-    pub(crate) instance: Option<Instance>,
+    pub(crate) instance: Option<Box<Instance>>,
 }
 
 /// The threads, the runs that wait for one, and those that have ended.
@@ -141,7 +141,7 @@ impl Pool {
     }
 
     /// Takes a run back that has not begun.
-    pub(crate) fn withdraw(&self, run: u64) -> Option<Instance> {
+    pub(crate) fn withdraw(&self, run: u64) -> Option<Box<Instance>> {
         let mut queue = self.shared.queue();
         let index = queue.waiting.iter().position(|job| job.run == run)?;
         queue.waiting.remove(index).map(|job| job.instance)

@@ -67,7 +67,7 @@ struct Service {
 }
 
 enum State {
-    Idle(Instance),
+    Idle(Box<Instance>),
     Running(Run),
     /// It could not be made again after a panic, for this reason.
     Lost(String),
@@ -394,7 +394,7 @@ impl Service {
 }
 
 impl State {
-    fn made(instance: Result<Instance, String>) -> Self {
+    fn made(instance: Result<Box<Instance>, String>) -> Self {
         instance.map_or_else(Self::Lost, Self::Idle)
     }
 }
@@ -404,9 +404,9 @@ fn build(
     access: &Access,
     config: &ServiceConfig,
     timeout: Duration,
-) -> Result<Instance, String> {
+) -> Result<Box<Instance>, String> {
     let plugin = descriptor.build(access, &config.parameters, timeout).map_err(|error| error.to_string())?;
-    Ok(Instance { plugin, samples: Samples::new() })
+    Ok(Box::new(Instance { plugin, samples: Samples::new() }))
 }
 
 #[cfg(test)]

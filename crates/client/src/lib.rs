@@ -34,7 +34,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hostwatch_bus::{Link, LinkState, Timing};
 use hostwatch_daemon::settings::MistakeList;
-use hostwatch_daemon::{ServiceManager, Shutdown, Signals, Tasks, Watchdog};
+use hostwatch_daemon::{ServiceManager, Shutdown, Signals, Tasks, Watchdog, files};
 use hostwatch_wire::Epoch;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -118,10 +118,10 @@ pub async fn run(
     let (config_file, config_content) = watch::channel(None);
     tasks.spawn(
         "writer of the configuration",
-        essential(keep_written(state.config_file(), config_content, shutdown.clone())),
+        essential(keep_written(state.config_file(), files::write_atomically, config_content, shutdown.clone())),
     );
     let (status_file, status_content) = watch::channel(None);
-    let status_writer = keep_written(settings.status_file.clone(), status_content, shutdown.clone());
+    let status_writer = keep_written(settings.status_file.clone(), files::replace, status_content, shutdown.clone());
     tasks.spawn("writer of the status", essential(status_writer));
 
     let mut agent = Agent::new(Parts {

@@ -1,10 +1,10 @@
 //! Writes files off the main loop, each by a task of its own: only the newest content counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostwatch_daemon::{Shutdown, files};
+use hostwatch_daemon::Shutdown;
 use tokio::sync::watch;
 
 /// A write that failed is tried again this often: the configuration changes rarely, and a full disk gets room again.
@@ -13,8 +13,16 @@ const RETRY: Duration = Duration::from_secs(60);
 /// What a file is to hold; nothing as long as nobody has said.
 pub(crate) type Content = Option<Arc<[u8]>>;
 
-/// Keeps the file at `path` at the newest `content` until `shutdown`, whose last content is still written.
-pub(crate) async fn keep_written(path: PathBuf, mut content: watch::Receiver<Content>, shutdown: Shutdown) {
+/// How a file is written.
+pub(crate) type Write = fn(&Path, &[u8]) -> std::io::Result<()>;
+
+/// Has `write` keep the file at `path` at the newest `content` until `shutdown`, whose last content is still written.
+pub(crate) async fn keep_written(
+    path: PathBuf,
+    write: Write,
+    mut content: watch::Receiver<Content>,
+    shutdown: Shutdown,
+) {
     let mut failing = false;
     loop {
         tokio::select! {
@@ -26,7 +34,7 @@ pub(crate) async fn keep_written(path: PathBuf, mut content: watch::Receiver<Con
         }
         let Some(bytes) = content.borrow_and_update().clone() else { continue };
         let file = path.clone();
-        let outcome = tokio::task::spawn_blocking(move || files::write_atomically(&file, &bytes)).await;
+        let outcome = tokio::task::spawn_blocking(move || write(&file, &bytes)).await;
         let outcome = outcome.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         match &outcome {
             Ok(()) if failing => tracing::info!("{} can be written again", path.display()),
@@ -39,7 +47,7 @@ pub(crate) async fn keep_written(path: PathBuf, mut content: watch::Receiver<Con
 
 #[cfg(test)]
 mod tests {
-    use hostwatch_daemon::Tasks;
+    use hostwatch_daemon::{Tasks, files};
 
     use super::*;
 
@@ -50,7 +58,7 @@ mod tests {
         let (content, receiver) = watch::channel(None);
         let shutdown = Shutdown::new();
         let mut tasks = Tasks::new(shutdown.clone());
-        let writer = keep_written(path.clone(), receiver, shutdown);
+        let writer = keep_written(path.clone(), files::replace, receiver, shutdown);
         tasks.spawn("writer", async move {
             writer.await;
             Ok(())

@@ -14,14 +14,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The directory cannot be written or is full. The old content is still there then; only an error of the very last step, which
 /// makes the change lasting, may leave the new one.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, bytes, File::sync_all)?;
+    sync_directory_of(path)
+}
+
+/// Replaces the file at `path` as [`write_atomically`] does, but for the loss of power: nobody waits for the disk. For what
+/// is worth nothing after the next start.
+///
+/// # Errors
+/// The directory cannot be written or is full. The old content is still there then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, bytes, |_| Ok(()))
+}
+
+fn write_with(path: &Path, bytes: &[u8], settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let new = beside(path, ".new");
-    let result = write_new(&new, bytes).and_then(|()| fs::rename(&new, path));
-    if let Err(error) = result {
+    let written = write_new(&new, bytes).and_then(|file| settle(&file));
+    written.and_then(|()| fs::rename(&new, path)).inspect_err(|_| {
         // What cannot be removed either is overwritten by the next attempt.
         let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    sync_directory_of(path)
+    })
 }
 
 /// Renames the file at `path` to `NAME.corrupt-UNIXTIME`, so that its owner can start anew and people can look at it.
@@ -36,7 +48,7 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-fn write_new(new: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(new: &Path, bytes: &[u8]) -> io::Result<File> {
     // One that a crash left behind may have other rights or be a link; only a new one is ours for sure.
     match fs::remove_file(new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -44,7 +56,7 @@ fn write_new(new: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// A rename is lasting only when the directory is on the disk too.

@@ -17,7 +17,10 @@ struct Tally {
 }
 
 /// What tests have in their names that need Prometheus, packages, images, or a machine that boots.
-const SLOW: [&str; 4] = ["prometheus", "packages::", "images::", "systemd"];
+const SLOW: [&str; 6] = ["prometheus", "promtool", "packages::", "images::", "security_steps::", "systemd"];
+
+/// So many tests run at once on each processor with `--quick`: those that it leaves in wait more than they compute.
+const QUICK_THREADS: usize = 3;
 
 /// What the tests need that `--quick` leaves in.
 const QUICK_PROGRAMS: [&str; 9] = [
@@ -67,9 +70,14 @@ pub(crate) fn run(quick: bool) -> ExitCode {
     }
     tally.check(&["fmt", "--all", "--check"]);
     tally.check(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    let tests = ["test", "--workspace", "--no-fail-fast"];
-    let without = SLOW.iter().flat_map(|word| ["--skip", word]);
-    tally.tests(&if quick { tests.into_iter().chain(["--"]).chain(without).collect() } else { tests.to_vec() });
+    let mut tests = vec!["test", "--workspace", "--no-fail-fast"];
+    let threads =
+        format!("--test-threads={}", QUICK_THREADS * std::thread::available_parallelism().map_or(1, usize::from));
+    if quick {
+        tests.extend(["--", &threads]);
+        tests.extend(SLOW.iter().flat_map(|word| ["--skip", word]));
+    }
+    tally.tests(&tests);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -56,8 +56,8 @@ fn serve(settings: Settings, reread: impl FnMut() -> Result<Settings, MistakeLis
     logging::init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // They write files.
-        .max_blocking_threads(8)
+        // They write files and look names up, which may take long.
+        .max_blocking_threads(32)
         .build()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::register()?;

@@ -75,13 +75,16 @@ impl Filesystem {
     fn update(&mut self) -> Result<(), CollectError> {
         let Self { files: [first, own], mounts, refresh, .. } = self;
         // Asked before the table is read, so that no change falls between the two.
-        let has_news = first.may_have_news() && own.may_have_news();
-        if has_news || refresh.is_due() {
-            if first.parse_if_present(|content| mounts.update(content))?.is_none() {
-                own.parse(|content| mounts.update(content))?;
-            }
-            refresh.done();
+        if first.may_have_news() && own.may_have_news() {
+            refresh.hasten();
         }
+        if !refresh.is_due() {
+            return Ok(());
+        }
+        if first.parse_if_present(|content| mounts.update(content))?.is_none() {
+            own.parse(|content| mounts.update(content))?;
+        }
+        refresh.done();
         Ok(())
     }
 }

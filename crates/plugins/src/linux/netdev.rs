@@ -52,16 +52,17 @@ const FAMILIES: [(&str, &str); COLUMNS] = [
     ("node_network_transmit_compressed_total", "Compressed packets that an interface has sent."),
 ];
 
-/// So many interfaces keep their file open.
+/// The count of packets that nobody took is not in the file of all interfaces, but below the directory of each.
+const UNCLAIMED: &str = "statistics/rx_nohandler";
+/// So many interfaces keep it open.
 const KEPT: usize = 100;
 
 struct Netdev {
     file: KernelFile,
-    /// The file has no count of packets that nobody took: that one is in sysfs.
     attributes: Attributes,
     filter: Filter,
     devices: Vec<Device>,
-    /// Of each of them. There may be more, kept for their memory.
+    /// Of the first of them.
     unclaimed: Vec<Unclaimed>,
     links: Option<Links>,
 }
@@ -98,14 +99,15 @@ impl Plugin for Netdev {
             }
             let help = "Packets that an interface received and nobody took.";
             let mut family = samples.sparse("node_network_receive_nohandler_total", MetricType::Counter, help);
-            unclaimed.resize_with(devices.len().max(unclaimed.len()), Unclaimed::new);
-            for (index, (device, unclaimed)) in devices.iter().zip(unclaimed).enumerate() {
+            unclaimed.resize_with(devices.len().clamp(unclaimed.len(), KEPT), Unclaimed::new);
+            for (index, device) in devices.iter().enumerate() {
                 let name = text(&content[device.name.clone()]);
-                if let Some(packets) = unclaimed.read(&name, are_the_same, attributes) {
+                let packets = match unclaimed.get_mut(index) {
+                    Some(unclaimed) => unclaimed.read(&name, are_the_same, attributes),
+                    None => attributes.number(&name, UNCLAIMED),
+                };
+                if let Some(packets) = packets {
                     family.push(&[("device", &name)], packets);
-                }
-                if index >= KEPT {
-                    unclaimed.file.close();
                 }
             }
             Ok(())
@@ -127,7 +129,7 @@ impl Unclaimed {
             attributes.read_again(&self.file, take);
         } else {
             device.clone_into(&mut self.device);
-            attributes.read(device, &["statistics/rx_nohandler"], &mut self.file, &mut take);
+            attributes.read(device, &[UNCLAIMED], &mut self.file, &mut take);
         }
         packets
     }

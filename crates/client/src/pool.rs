@@ -113,19 +113,19 @@ impl Pool {
         (may_grow || !queue.finished.is_empty()).then_some(queue.last_begin + PATIENCE)
     }
 
-    /// Has one thread more serve the queue when runs wait and none has begun for a while.
+    /// Has one thread more serve the queue when runs wait: one that is idle, or a new one if none has begun for a while.
     pub(crate) fn relieve(&self) {
         let now = self.clock.now();
         let mut queue = self.shared.queue();
-        let is_stalled = queue.threads == queue.idle || now.since(queue.last_begin) >= PATIENCE;
-        if queue.waiting.is_empty() || !is_stalled {
+        if queue.waiting.is_empty() {
             return;
         }
+        let is_stalled = queue.threads == 0 || now.since(queue.last_begin) >= PATIENCE;
         if queue.idle > 0 {
             queue.last_begin = now;
             drop(queue);
             self.shared.work.notify_one();
-        } else if queue.threads < MAX_THREADS {
+        } else if is_stalled && queue.threads < MAX_THREADS {
             queue.last_begin = now;
             let (clock, shared) = (self.clock, Arc::clone(&self.shared));
             let thread = std::thread::Builder::new().name("plugins".to_owned());

@@ -38,15 +38,17 @@ impl Schedule {
 
     /// Lets `service` run every `interval` (at least a millisecond), in place of what was known of it.
     pub(crate) fn insert(&mut self, service: ServiceName, interval: Duration, now: Moment) {
+        self.remove(&service);
         let due = next_slot(self.spread, interval.min(FIRST_RUN_WITHIN), now);
         self.slots.insert(service, Slot { interval, due });
-        self.look();
+        self.next = Some(self.next.map_or(due, |next| next.min(due)));
     }
 
     /// Forgets a service.
     pub(crate) fn remove(&mut self, service: &ServiceName) {
-        self.slots.remove(service);
-        self.look();
+        if self.slots.remove(service).is_some_and(|slot| Some(slot.due) == self.next) {
+            self.look();
+        }
     }
 
     /// When the next service is due.

@@ -3,10 +3,15 @@
 use anyhow::{Result, ensure};
 use hostwatch_testkit::{Client, ClientSetup, Network, Redis, RedisSetup};
 
-use crate::fleet::{DEADLINE, start_server_with};
+use std::time::Duration;
+
+use crate::fleet::start_server_with;
 
 const TEMPLATES: &str = "[templates.linux]\nservices = [\"links\"]\n";
 const SERVICES: &str = "[services.links]\nplugin = \"netclass\"\ninterval = \"200ms\"\n";
+
+/// The kernel announces each change. If nobody listened, it would be found within a minute.
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_changes_at_an_interface_is_reported() -> Result<()> {
@@ -21,7 +26,7 @@ fn what_changes_at_an_interface_is_reported() -> Result<()> {
         ..ClientSetup::default()
     })?;
     let mut is_seen = |what: &str, expected: [Option<f64>; 4]| {
-        server.eventually(what, DEADLINE, |page| {
+        server.eventually(what, SOON, |page| {
             let names = ["node_network_mtu_bytes", "node_network_up", "node_network_carrier", "node_network_flags"];
             let found = names.map(|name| page.value(name, &[("instance", "web"), ("device", "test0")]));
             ensure!(page.value("node_network_up", &[("instance", "web"), ("device", "lo")]).is_some(), "no lo yet");

@@ -16,7 +16,7 @@ struct Tally {
     failed: u64,
 }
 
-/// What tests have in their names that need Prometheus, packages, images, or a machine that boots.
+/// What tests have in their names that need Prometheus, Docker, packages, images, or a machine that boots.
 const SLOW: [&str; 6] = ["prometheus", "promtool", "packages::", "images::", "security_steps::", "systemd"];
 
 /// So many tests run at once on each processor with `--quick`: those that it leaves in wait more than they compute.

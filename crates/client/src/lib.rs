@@ -80,6 +80,7 @@ pub async fn run(
     manager: ServiceManager,
 ) -> anyhow::Result<()> {
     let clock = Clock::start();
+    let alarm = Alarm::new(clock).context("the alarm of the main loop")?;
     let epoch = Epoch(rand::random());
     let version = env!("CARGO_PKG_VERSION");
     let address = &settings.redis.address;
@@ -143,7 +144,7 @@ pub async fn run(
         settings,
         reread,
         clock,
-        alarm: Alarm::new(clock)?,
+        alarm,
         manager: manager.clone(),
         pulse: watchdog.pulse("main loop", LOOP_PATIENCE),
         inbox,

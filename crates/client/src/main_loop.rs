@@ -162,8 +162,8 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
         tracing::info!("the settings were read again");
     }
 
-    /// Tells systemd and the status file how things are: soon when the sentence has changed, and now and then when it has
-    /// not. Returns when to look again.
+    /// Tells systemd and the status file how things are: with one of the next turns when the sentence has changed, and now and
+    /// then when it has not. Returns when to look again.
     fn show(&mut self) -> Moment {
         let now = self.clock.now();
         if let Some(next) = self.shown.looked.map(|looked| looked + LOOK_INTERVAL).filter(|next| *next > now) {

@@ -33,11 +33,10 @@ pub fn facts(roots: &Roots) -> Facts {
 /// What os-release says, which only Linux has everywhere.
 #[cfg(target_os = "linux")]
 fn os(rootfs: &Path) -> Option<String> {
-    use crate::host_file::HostRoot;
     use crate::linux::os_release;
 
     let mut content = Vec::new();
-    os_release::read(&mut HostRoot::new(rootfs), &mut content);
+    os_release::read(rootfs, &mut content);
     Some(os_release::value(&String::from_utf8_lossy(&content), "PRETTY_NAME")).filter(|name| !name.is_empty())
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -11,56 +11,30 @@ use rustix::fs::{Mode, OFlags};
 const MAX_BYTES: u64 = 1 << 20;
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// The root directory of the host.
-#[derive(Debug)]
-pub(crate) struct HostRoot {
-    path: PathBuf,
-    /// It stays open.
-    #[cfg(target_os = "linux")]
-    directory: Option<OwnedFd>,
+/// Puts the content of the file `name` below `rootfs` into `content`, which is empty after an error. Links are followed
+/// as the host would: on Linux an absolute one leads below `rootfs` again, elsewhere the host's root is `/`.
+pub(crate) fn read(rootfs: &Path, name: &str, content: &mut Vec<u8>) -> io::Result<()> {
+    content.clear();
+    let mut file = File::from(open(rootfs, name)?).take(MAX_BYTES);
+    file.read_to_end(content).map(|_| ()).inspect_err(|_| content.clear())
 }
 
-impl HostRoot {
-    /// Opens nothing yet.
-    pub(crate) fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            #[cfg(target_os = "linux")]
-            directory: None,
-        }
-    }
+#[cfg(target_os = "linux")]
+fn open(rootfs: &Path, name: &str) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    use rustix::io::Errno;
 
-    /// Puts the content of the file `name` into `content`, which is empty after an error. Links are followed as the host
-    /// would: on Linux an absolute one leads below its root again, elsewhere its root is `/`.
-    pub(crate) fn read(&mut self, name: &str, content: &mut Vec<u8>) -> io::Result<()> {
-        content.clear();
-        let mut file = File::from(self.open(name)?).take(MAX_BYTES);
-        file.read_to_end(content).map(|_| ()).inspect_err(|_| content.clear())
+    let root = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    match rustix::fs::openat2(&root, name, FLAGS, Mode::empty(), ResolveFlags::IN_ROOT) {
+        // The call came with Linux 5.6, and some containers forbid what they do not know.
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(&root, name, FLAGS, Mode::empty()),
+        result => result,
     }
+}
 
-    #[cfg(target_os = "linux")]
-    fn open(&mut self, name: &str) -> rustix::io::Result<OwnedFd> {
-        use rustix::fs::ResolveFlags;
-        use rustix::io::Errno;
-
-        let root = match &mut self.directory {
-            Some(open) => open,
-            closed => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                closed.insert(rustix::fs::open(&self.path, flags, Mode::empty())?)
-            }
-        };
-        match rustix::fs::openat2(&*root, name, FLAGS, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // The call came with Linux 5.6, and some containers forbid what they do not know.
-            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(&*root, name, FLAGS, Mode::empty()),
-            result => result,
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn open(&mut self, name: &str) -> rustix::io::Result<OwnedFd> {
-        rustix::fs::open(self.path.join(name), FLAGS, Mode::empty())
-    }
+#[cfg(not(target_os = "linux"))]
+fn open(rootfs: &Path, name: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(rootfs.join(name), FLAGS, Mode::empty())
 }
 
 #[cfg(test)]
@@ -78,10 +52,9 @@ mod tests {
         fs::write(root.path().join("usr/lib/os-release"), "NAME=x\n").unwrap();
         symlink("/usr/lib/os-release", root.path().join("etc/os-release")).unwrap();
         let mut content = b"before".to_vec();
-        let mut host = HostRoot::new(root.path());
-        host.read("etc/os-release", &mut content).unwrap();
+        read(root.path(), "etc/os-release", &mut content).unwrap();
         assert_eq!(content, b"NAME=x\n");
-        assert!(host.read("etc/localtime", &mut content).is_err());
+        assert!(read(root.path(), "etc/localtime", &mut content).is_err());
         assert!(content.is_empty());
     }
 }

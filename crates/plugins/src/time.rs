@@ -1,16 +1,15 @@
 //! What time it is on this host, and by which clock. Sources: localtime(5), tzfile(5).
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostwatch_wire::MetricType::Gauge;
 use tz::TimeZone;
 
-use crate::host_file::HostRoot;
 #[cfg(target_os = "linux")]
 use crate::linux::clocks::Clocks;
 use crate::refresh::{FACTS_AGE, Refresh};
-use crate::{CollectError, Descriptor, Plugin, Samples};
+use crate::{CollectError, Descriptor, Plugin, Samples, host_file};
 
 pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     name: "time",
@@ -19,7 +18,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, _| {
         Ok(Box::new(Time {
-            zone: Zone::new(&roots.rootfs),
+            zone: Zone::new(roots.rootfs.clone()),
             #[cfg(target_os = "linux")]
             clocks: Clocks::new(roots),
         }))
@@ -34,7 +33,7 @@ struct Time {
 
 /// The time zone of the host.
 struct Zone {
-    root: HostRoot,
+    rootfs: PathBuf,
     refresh: Refresh,
     content: Vec<u8>,
     /// The content that `zone` comes from.
@@ -60,19 +59,13 @@ impl Plugin for Time {
 }
 
 impl Zone {
-    fn new(rootfs: &Path) -> Self {
-        Self {
-            root: HostRoot::new(rootfs),
-            refresh: Refresh::every(FACTS_AGE),
-            content: Vec::new(),
-            known: Vec::new(),
-            zone: None,
-        }
+    fn new(rootfs: PathBuf) -> Self {
+        Self { rootfs, refresh: Refresh::every(FACTS_AGE), content: Vec::new(), known: Vec::new(), zone: None }
     }
 
     fn read(&mut self) {
         // A file that cannot be read leaves the content empty.
-        if self.root.read("etc/localtime", &mut self.content).is_ok() {
+        if host_file::read(&self.rootfs, "etc/localtime", &mut self.content).is_ok() {
             self.refresh.done();
         }
         if self.content != self.known {
@@ -101,7 +94,7 @@ mod tests {
     fn a_zone_is_what_the_file_says_and_utc_without_one() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
-        let mut zone = Zone::new(root.path());
+        let mut zone = Zone::new(root.path().to_owned());
         zone.read();
         assert_eq!(zone.at(0), ("UTC", 0));
         // Version 2 without transitions: an empty block for old readers, one local time type, and then the rule.

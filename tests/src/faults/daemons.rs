@@ -32,7 +32,7 @@ fn a_client_restarts_while_redis_is_away() -> Result<()> {
     Ok(())
 }
 
-/// What the client says of its ring in its status file: how many reports have left it. The file is written once a second.
+/// What the client says of its ring in its status file: how many reports have left it. The file is written every few seconds.
 fn dropped_from_the_ring(client: &Client) -> Result<f64> {
     let asked_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     eventually("the client says how it is", DEADLINE, || {

@@ -42,6 +42,7 @@ async fn measure(samples: u32, interval: Duration) -> Result<()> {
     trio.pace(WARM_UP).await?;
     trio.durations.clear();
     let (cpu, series) = trio.cpu(samples).await?;
+    let durations = std::mem::take(&mut trio.durations);
     let ring = trio.ring()?;
     let (resident, anonymous) = (trio.memory("VmRSS")?, trio.memory("RssAnon")?);
     trio.exporter.uncompressed();
@@ -61,7 +62,7 @@ async fn measure(samples: u32, interval: Duration) -> Result<()> {
     row("resident, KiB", resident);
     row("of that not of files, KiB", anonymous);
     tell_ring(&ring, resident[0]);
-    trio.tell_costs();
+    tell_costs(&durations);
     steady::tell()
 }
 
@@ -81,6 +82,23 @@ fn tell_ring(ring: &RingStatus, resident: f64) {
         "the ring held {held:.0} KiB in {} reports (15 min and 16 MiB are its bounds): {beside:.0} KiB are resident beside it",
         ring.reports
     );
+}
+
+/// What a run of each service takes; nothing where a plugin rests because there is nothing to report.
+fn tell_costs(durations: &BTreeMap<String, Vec<f64>>) {
+    let median = |values: &[f64]| {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    };
+    let medians = || durations.iter().map(|(service, values)| (service.as_str(), median(values)));
+    let unit = medians().find(|(service, _)| *service == UNIT).map_or(f64::NAN, |(_, median)| median);
+    let total: f64 = medians().map(|(_, median)| median).sum();
+    let mut costs: Vec<_> = medians().filter(|(_, median)| *median > 0.0).collect();
+    costs.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    println!("the median of what all services take is {total:.0} µs, of that {UNIT} {unit:.0} µs; in units of it:");
+    let named = costs.iter().map(|(service, median)| format!("{service} {:.1}", median / unit));
+    println!("  {}", named.collect::<Vec<_>>().join(", "));
 }
 
 /// All that runs; it ends in this order.
@@ -157,23 +175,6 @@ impl Trio {
             let service = sample.label("service").unwrap_or_default().to_owned();
             self.durations.entry(service).or_default().push(sample.value * 1e6);
         }
-    }
-
-    /// What a run of each service takes; nothing where a plugin rests because there is nothing to report.
-    fn tell_costs(&self) {
-        let median = |values: &[f64]| {
-            let mut sorted = values.to_vec();
-            sorted.sort_by(f64::total_cmp);
-            sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-        };
-        let medians = || self.durations.iter().map(|(service, values)| (service.as_str(), median(values)));
-        let unit = medians().find(|(service, _)| *service == UNIT).map_or(f64::NAN, |(_, median)| median);
-        let total: f64 = medians().map(|(_, median)| median).sum();
-        let mut costs: Vec<_> = medians().filter(|(_, median)| *median > 0.0).collect();
-        costs.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-        println!("the median of what all services take is {total:.0} µs, of that {UNIT} {unit:.0} µs; in units of it:");
-        let named = costs.iter().map(|(service, median)| format!("{service} {:.1}", median / unit));
-        println!("  {}", named.collect::<Vec<_>>().join(", "));
     }
 
     fn look(&mut self) -> Result<Look> {

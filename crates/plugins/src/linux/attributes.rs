@@ -79,6 +79,7 @@ impl Attributes {
     ) -> Reading {
         let inode = self.inode(device);
         if inode.is_none() || inode != files.of {
+            files.close();
             // The way to it, which is long in sysfs, is gone once.
             match self.try_open(device, "", OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(directory) => files.open(&directory, names, inode),
@@ -259,6 +260,7 @@ mod tests {
         let mut said = || {
             let mut said = Vec::new();
             let reading = attributes.read("d", &["a", "b"], &mut files, |_, text| said.push(text.map(str::to_owned)));
+            assert_eq!(files.are_open(), reading == Reading::Whole);
             (reading, said.into_iter().flatten().collect::<Vec<_>>())
         };
         assert_eq!(said(), (Reading::Whole, vec!["1".to_owned()]));

@@ -18,10 +18,12 @@ const PREFIX: &str = "clocksource";
 
 pub(crate) struct Clocks {
     attributes: Attributes,
+    names: Names,
     devices: Vec<Device>,
     refresh: Refresh,
 }
 
+#[derive(Default)]
 struct Device {
     name: String,
     /// What the files said last.
@@ -29,32 +31,38 @@ struct Device {
 }
 
 impl Clocks {
-    /// Those that there are now: the kernel makes all of them when it starts.
+    /// Opens nothing yet.
     pub(crate) fn new(roots: &Roots) -> Self {
-        let mut attributes = Attributes::new(roots.sysfs.join("devices/system/clocksource"));
-        let mut names = Names::new();
-        attributes.list(&mut names);
-        let names = names.iter().filter(|name| name.starts_with(PREFIX));
-        let devices = names.map(|name| Device { name: name.to_owned(), clocks: Default::default() }).collect();
-        Self { attributes, devices, refresh: Refresh::every(FACTS_AGE) }
+        let attributes = Attributes::new(roots.sysfs.join("devices/system/clocksource"));
+        Self { attributes, names: Names::new(), devices: Vec::new(), refresh: Refresh::every(FACTS_AGE) }
     }
 
     pub(crate) fn report(&mut self, samples: &mut Samples) {
-        let Self { attributes, devices, refresh } = self;
-        if refresh.is_due() {
-            for Device { name, clocks } in devices.iter_mut() {
-                FAMILIES.iter().zip(clocks).for_each(|((file, ..), clocks)| attributes.copy(name, file, clocks));
-            }
-            refresh.done();
+        if self.refresh.is_due() {
+            self.read();
         }
         for (index, (_, name, help)) in FAMILIES.iter().enumerate() {
             let mut family = samples.sparse(name, Gauge, help);
-            for device in &*devices {
+            for device in &self.devices {
                 let number = &device.name[PREFIX.len()..];
                 for clock in device.clocks[index].split_ascii_whitespace() {
                     family.push(&[("clocksource", clock), ("device", number)], 1.0);
                 }
             }
+        }
+    }
+
+    fn read(&mut self) {
+        let Self { attributes, names, devices, refresh } = self;
+        attributes.list(names);
+        names.retain(|name| name.starts_with(PREFIX));
+        devices.resize_with(names.len(), Device::default);
+        for (Device { name, clocks }, found) in devices.iter_mut().zip(names.iter()) {
+            found.clone_into(name);
+            FAMILIES.iter().zip(clocks).for_each(|((file, ..), clocks)| attributes.copy(found, file, clocks));
+        }
+        if devices.iter().any(|device| !device.clocks[0].is_empty()) {
+            refresh.done();
         }
     }
 }

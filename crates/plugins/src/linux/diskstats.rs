@@ -21,7 +21,7 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
         let default = r"^(ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
         let filter = Filter::new(options, ["device_include", "device_exclude"], default);
         let file = KernelFile::of_short_lines(roots.procfs.join("diskstats"));
-        Ok(Box::new(Diskstats { file, filter, udev: Udev::new(&roots.rootfs), disks: Vec::new() }))
+        Ok(Box::new(Diskstats { file, filter, udev: Udev::new(roots.rootfs.clone()), disks: Vec::new() }))
     },
 };
 

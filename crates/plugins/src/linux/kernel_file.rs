@@ -203,6 +203,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_mounts_tells_of_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let exit = std::process::Command::new(program).args(arguments).arg(directory.path()).status().unwrap();
+            assert!(exit.success(), "{program}: {exit}");
+        };
+        let mut file = KernelFile::new("/proc/self/mountinfo".into());
+        assert!(file.may_have_news(), "it was never read");
+        content(&mut file);
+        // Others may mount something meanwhile, though not every time.
+        let rests = |file: &KernelFile| (0..100).any(|_| !file.may_have_news());
+        assert!(rests(&file));
+        run("mount", &["-t", "tmpfs", "none"]);
+        assert!(file.may_have_news() && rests(&file));
+        run("umount", &[]);
+        assert!(file.may_have_news() && rests(&file));
+    }
+
+    #[test]
     fn what_the_machine_lacks_is_no_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");

@@ -1,8 +1,9 @@
 //! Which operating system this is, from os-release below the host's root directory. Source: os-release(5).
 
+use std::path::PathBuf;
+
 use hostwatch_wire::MetricType::Gauge;
 
-use crate::host_file::HostRoot;
 use crate::linux::os_release;
 use crate::refresh::{FACTS_AGE, Refresh};
 use crate::{CollectError, Descriptor, Plugin, Samples};
@@ -14,9 +15,8 @@ pub(crate) const DESCRIPTOR: Descriptor = Descriptor {
     on_by_default: true,
     build: |roots, _| {
         let values = VARIABLES.map(|_| String::new());
-        let root = HostRoot::new(&roots.rootfs);
         Ok(Box::new(Os {
-            root,
+            rootfs: roots.rootfs.clone(),
             refresh: Refresh::every(FACTS_AGE),
             content: Vec::new(),
             known: Vec::new(),
@@ -46,7 +46,7 @@ const VERSION_LABELS: [usize; 3] = [1, 2, 5];
 const VERSION_ID: usize = 11;
 
 struct Os {
-    root: HostRoot,
+    rootfs: PathBuf,
     refresh: Refresh,
     content: Vec<u8>,
     /// The content that the values below come from.
@@ -58,7 +58,7 @@ struct Os {
 impl Plugin for Os {
     fn collect(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         if self.refresh.is_due() {
-            if !os_release::read(&mut self.root, &mut self.content) {
+            if !os_release::read(&self.rootfs, &mut self.content) {
                 return Ok(());
             }
             self.refresh.done();

@@ -1,12 +1,14 @@
 //! What os-release(5) says about the operating system, for the facts of a host and for the plugin `os`.
 
-use crate::host_file::HostRoot;
+use std::path::Path;
+
+use crate::host_file;
 use crate::linux::fields::assigned;
 
 /// Puts the content of the host's os-release into `content`: of the one that the administrator may have changed, or
 /// else of the one that came with the system. Says whether there is any.
-pub(crate) fn read(root: &mut HostRoot, content: &mut Vec<u8>) -> bool {
-    ["etc/os-release", "usr/lib/os-release"].iter().any(|name| root.read(name, content).is_ok())
+pub(crate) fn read(rootfs: &Path, content: &mut Vec<u8>) -> bool {
+    ["etc/os-release", "usr/lib/os-release"].iter().any(|name| host_file::read(rootfs, name, content).is_ok())
 }
 
 /// The value of a variable without its quotes; empty when nothing sets it.

@@ -2,14 +2,14 @@
 //! Sources: udev(7), src/libsystemd/sd-device of systemd; its rules say which properties there are.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use hostwatch_wire::MetricType::Gauge;
 
-use crate::Samples;
-use crate::host_file::HostRoot;
 use crate::linux::fields::assigned;
 use crate::refresh::{FACTS_AGE, Refresh};
+use crate::{Samples, host_file};
 
 /// Where the database has a file for each device.
 const DIRECTORY: &str = "run/udev/data";
@@ -44,7 +44,7 @@ const ATA: [(&str, &str, &str); 3] = [
 ];
 
 pub(super) struct Udev {
-    root: HostRoot,
+    rootfs: PathBuf,
     refresh: Refresh,
     /// The name of a file and what it said, kept for their memory.
     path: String,
@@ -63,9 +63,9 @@ pub(super) struct Device<'a> {
 }
 
 impl Udev {
-    pub(super) fn new(rootfs: &Path) -> Self {
+    pub(super) fn new(rootfs: PathBuf) -> Self {
         Self {
-            root: HostRoot::new(rootfs),
+            rootfs,
             refresh: Refresh::every(FACTS_AGE),
             path: String::new(),
             content: Vec::new(),
@@ -84,9 +84,9 @@ impl Udev {
             self.refresh.hasten();
         }
         if self.refresh.is_due() {
-            self.read(devices());
+            let is_whole = self.read(devices());
             // Of a new device udev may not have written yet, so that it is looked for once more.
-            if is_same {
+            if is_same && is_whole {
                 self.refresh.done();
             }
         }
@@ -121,21 +121,25 @@ impl Udev {
         }
     }
 
-    fn read<'a>(&mut self, devices: impl Iterator<Item = Device<'a>>) {
-        let Self { root, path, content, numbers, properties, .. } = self;
+    /// Says whether all files were read that there are.
+    fn read<'a>(&mut self, devices: impl Iterator<Item = Device<'a>>) -> bool {
+        let Self { rootfs, path, content, numbers, properties, .. } = self;
+        let mut is_whole = true;
         numbers.clear();
         for (index, Device { major, minor, .. }) in devices.enumerate() {
             numbers.push([major, minor]);
             path.clear();
             path.extend([DIRECTORY, "/b", itoa::Buffer::new().format(major), ":", itoa::Buffer::new().format(minor)]);
             // A device that udev does not know has no file, which leaves the content empty; udev itself writes UTF-8.
-            let _ = root.read(path, content);
+            let read = host_file::read(rootfs, path, content);
+            is_whole &= read.err().is_none_or(|error| error.kind() == ErrorKind::NotFound);
             if index == properties.len() {
                 properties.push(String::new());
             }
             properties[index].clear();
             properties[index].push_str(std::str::from_utf8(content).unwrap_or_default());
         }
+        is_whole
     }
 }
 

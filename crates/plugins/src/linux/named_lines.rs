@@ -1,5 +1,5 @@
 //! Files of procfs that are a name and a number in each line. The names are the same with every sample, and most of them
-//! nobody wants: they are compared with those of the last sample, which takes a third of the time of taking them apart.
+//! nobody wants: they are compared with those of the last sample, which costs less than to take them apart.
 
 use crate::linux::fields::{Malformed, fields, integer, lines, text};
 

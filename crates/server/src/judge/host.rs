@@ -22,7 +22,7 @@ use crate::inventory::{RuleText, Trigger};
 pub(super) struct Watched {
     id: HostId,
     pub(super) facts: HostFacts,
-    /// Those that have had series, sorted by name.
+    /// Those of which series came, sorted by name.
     services: Vec<ServiceData>,
     binding: Arc<Binding>,
     /// One for each trigger, in the order of the triggers.
@@ -64,30 +64,37 @@ impl Watched {
             let search = self.services.binary_search_by(|data| data.shape.service.cmp(&result.name));
             match (search, &result.series) {
                 (Ok(place), Some(block)) if report.fresh => reshaped |= self.services[place].show(block, at_ms),
-                (Ok(place), Some(block)) => self.services[place].remember(block, at_ms),
+                (Ok(place), Some(block)) => reshaped |= self.services[place].foresee(block),
                 (Ok(place), None) if report.fresh => self.services[place].hide(at_ms),
-                (Err(place), Some(block)) if report.fresh => {
+                (Err(place), Some(block)) => {
                     let (service, layout) = (Arc::clone(&result.name), Arc::clone(&block.layout));
                     let shape = Shape { service, layout, hidden: Arc::clone(&block.hidden) };
                     let mut data = ServiceData::new(shape, planned.interval_ms);
-                    data.show(block, at_ms);
+                    if report.fresh {
+                        data.show(block, at_ms);
+                    }
                     self.services.insert(place, data);
                     reshaped = true;
                 }
-                _ => {}
+                (_, None) => {}
             }
         }
         reshaped
     }
 
-    /// Enters fresh values in the histories; the places of the services concerned.
-    pub(super) fn record(&mut self, report: &Report) -> Vec<u32> {
+    /// Enters the values in the histories; the places of the services that are to be judged by them.
+    pub(super) fn record(&mut self, report: &Report, now_ms: i64) -> Vec<u32> {
+        let at_ms = now_ms.saturating_sub_unsigned(report.age_ms);
         let mut places = Vec::with_capacity(report.services.len());
-        for result in report.services.iter().filter(|_| report.fresh) {
-            if let Ok(place) = self.services.binary_search_by(|data| data.shape.service.cmp(&result.name)) {
-                if result.series.is_some() {
-                    self.services[place].record();
-                }
+        for result in &report.services {
+            let search = self.services.binary_search_by(|data| data.shape.service.cmp(&result.name));
+            let Ok(place) = search else { continue };
+            match &result.series {
+                Some(_) if report.fresh => self.services[place].record(),
+                Some(block) => self.services[place].remember(block, at_ms),
+                None => {}
+            }
+            if report.fresh {
                 places.push(place as u32);
             }
         }

@@ -182,7 +182,7 @@ impl Judge {
             self.rebind(&report.host);
         }
         let Some(host) = self.hosts.get_mut(&report.host) else { return };
-        let places = host.record(report);
+        let places = host.record(report, now_ms);
         host.judge_readers(&places, &mut self.desk, now_ms);
         self.dirty |= report.fresh;
     }

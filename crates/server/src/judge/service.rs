@@ -17,6 +17,8 @@ const LOOKBACK: Duration = Duration::from_mins(5);
 const MISSED_INTERVALS: i64 = 3;
 /// How late a report may be without having missed its interval.
 const LATENESS_MS: i64 = 500;
+/// When the values of a service were collected that has never shown any.
+const NEVER_MS: i64 = i64::MIN;
 
 /// One service. All times are in milliseconds since 1970.
 pub(super) struct ServiceData {
@@ -40,7 +42,7 @@ struct Memory {
 }
 
 impl ServiceData {
-    /// A service whose first values came.
+    /// A service of which something came for the first time. It has no values yet.
     pub(super) fn new(shape: Shape, interval_ms: u64) -> Self {
         let memory = Memory {
             layout: Arc::clone(&shape.layout),
@@ -48,17 +50,27 @@ impl ServiceData {
             history: History::new(0, Duration::ZERO),
             row: Vec::new(),
         };
-        Self { shape, interval_ms: interval_ms as i64, values: Arc::default(), at_ms: i64::MIN, present: false, memory }
+        Self { shape, interval_ms: interval_ms as i64, values: Arc::default(), at_ms: NEVER_MS, present: false, memory }
     }
 
     /// Takes the newest values; true when they are of another shape than the ones before.
     pub(super) fn show(&mut self, block: &SeriesBlock, at_ms: i64) -> bool {
+        (self.values, self.at_ms, self.present) = (Arc::clone(&block.values), at_ms, true);
+        self.take_shape(block)
+    }
+
+    /// Values came late. As long as there were no others, the next ones are likely to have their shape; true when that is
+    /// another one.
+    pub(super) fn foresee(&mut self, block: &SeriesBlock) -> bool {
+        self.at_ms == NEVER_MS && self.take_shape(block)
+    }
+
+    fn take_shape(&mut self, block: &SeriesBlock) -> bool {
         let same = Arc::ptr_eq(&self.shape.layout, &block.layout) && self.shape.hidden == block.hidden;
         if !same {
             self.shape.layout = Arc::clone(&block.layout);
             self.shape.hidden = Arc::clone(&block.hidden);
         }
-        (self.values, self.at_ms, self.present) = (Arc::clone(&block.values), at_ms, true);
         !same
     }
 

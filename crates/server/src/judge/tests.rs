@@ -208,6 +208,17 @@ fn late_reports_fill_the_past_and_are_not_judged() {
 }
 
 #[test]
+fn the_past_may_come_before_the_present() {
+    let mut rig = Rig::new(&trigger("avg_over_time(used[1m]) > 0.5", ""));
+    rig.report_aged(30_000, false, &[("sda", 1.0)]);
+    rig.report_aged(20_000, false, &[("sdb", 1.0), ("sda", 1.0)]);
+    rig.pass(SECOND);
+    assert_eq!(rig.alerts(), Vec::<String>::new(), "the past alone is not judged");
+    rig.report(&[("sda", 0.4), ("sdb", 0.1)]);
+    assert_eq!(rig.alerts(), ["Full sda firing", "Full sdb firing"], "1, 1 and 0.4; 1 and 0.1");
+}
+
+#[test]
 fn a_changed_layout_keeps_the_past_of_what_stays() {
     let mut rig = Rig::new(&trigger("avg_over_time(used[1m]) > 0.5", ""));
     for _ in 0..3 {

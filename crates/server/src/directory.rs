@@ -2,10 +2,12 @@
 //! so that a slow scrape never holds up a report.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use hostwatch_wire::{Applied, Facts, HostId, Revision, Status};
+use hostwatch_wire::{Applied, Epoch, Facts, HostId, Revision, Status};
 
 use crate::fleet::{State, Totals};
 use crate::inventory::Labels;
@@ -39,6 +41,8 @@ pub(crate) struct Snapshot {
     pub facts: Option<Arc<Facts>>,
     /// The client's version; nothing before its first hello.
     pub client_version: Option<Arc<str>>,
+    /// The two clients that say that they are this host; nothing unless it is in conflict.
+    pub rivals: Option<Arc<[Rival; 2]>>,
     /// The configuration that should be in force; nothing while it is pending.
     pub wanted: Option<Revision>,
     /// The configuration that is in force, as the host said last.
@@ -59,6 +63,34 @@ pub(crate) struct Snapshot {
     pub new_layouts: u64,
     /// Its services, sorted by name.
     pub services: Vec<Arc<Service>>,
+}
+
+/// The last second of the year 9999, in seconds since 1970.
+const LAST_DATE_SECONDS: u64 = 253_402_300_799;
+
+/// One of two clients that say that they are the same host.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rival {
+    /// Its life.
+    pub epoch: Epoch,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Its machine.
+    pub facts: Arc<Facts>,
+}
+
+impl fmt::Display for Rival {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Facts { os, kernel, boot_time_seconds, .. } = &*self.facts;
+        // What a host says may be any number, and a date has four digits for the year.
+        let boot = UNIX_EPOCH + Duration::from_secs((*boot_time_seconds).min(LAST_DATE_SECONDS));
+        let boot = humantime::format_rfc3339_seconds(boot);
+        write!(
+            formatter,
+            "epoch {}, version {:?}, on {os:?} with kernel {kernel:?}, started {boot}",
+            self.epoch, self.version
+        )
+    }
 }
 
 /// The books of one epoch: `sequence - baseline = received + lost + outstanding`.

@@ -15,7 +15,8 @@ const MAX_NAME_BYTES: usize = 128;
 const MAX_REASON_BYTES: usize = 1_024;
 const MAX_LAYOUTS: usize = 1_000;
 const MAX_SERVERS: usize = 16;
-const MAX_RING_EPOCHS: usize = 64;
+/// So many epochs of one host are told apart.
+pub const MAX_EPOCHS: usize = 64;
 
 /// A message of a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub struct Hello {
     /// The configuration in force.
     pub revision: Option<Revision>,
     /// The reports that the host can still send, the current epoch's included.
-    #[serde(deserialize_with = "bounded::list::<_, _, MAX_RING_EPOCHS>")]
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_EPOCHS>")]
     pub ring: Vec<RingRange>,
 }
 

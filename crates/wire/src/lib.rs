@@ -20,7 +20,7 @@ pub use codec::{DecodeError, EncodeError, MAX_MESSAGE_BYTES, PROTOCOL_VERSION};
 pub use config::{HostConfig, MAX_SERVICES, Parameter, Parameters, Revision, ServiceConfig};
 pub use host_message::{
     Acked, Applied, ClaimedValue, Facts, Gone, Goodbye, Hello, HostBody, HostMessage, Layouts, MAX_CLAIMED_LABELS,
-    MAX_SERVICE_MESSAGE_BYTES, Refusal, Report, RingRange, ServiceReport, Status,
+    MAX_EPOCHS, MAX_SERVICE_MESSAGE_BYTES, Refusal, Report, RingRange, ServiceReport, Status,
 };
 pub use ids::{ContentHash, Epoch, HostId, InvalidName, LayoutId, Life, ServerId, ServiceName};
 pub use layout::{EncodedLayout, Family, InvalidLayout, Layout, MAX_FAMILIES, MAX_HELP_BYTES, MAX_LABELS, Series};

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Epoch, HostConfig, LayoutId, Life, Revision, ServerId, bounded};
+use crate::{Epoch, HostConfig, LayoutId, Life, MAX_EPOCHS, Revision, ServerId, bounded};
 
-const MAX_KNOWN_EPOCHS: usize = 64;
 const MAX_RANGES: usize = 1_000;
 const MAX_LAYOUTS: usize = 1_000;
 
@@ -43,7 +42,7 @@ pub struct Welcome {
     /// The configuration that should be in force; none for a host that is not configured here.
     pub revision: Option<Revision>,
     /// What the server has of each epoch.
-    #[serde(deserialize_with = "bounded::list::<_, _, MAX_KNOWN_EPOCHS>")]
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_EPOCHS>")]
     pub known: Vec<Known>,
     /// The longest time between two reports, in milliseconds.
     #[serde(deserialize_with = "bounded::exact")]

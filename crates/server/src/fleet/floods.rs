@@ -37,9 +37,9 @@ impl Fleet {
     }
 
     /// Listens to a host again that had flooded.
-    pub(super) fn unmute(&mut self, id: &HostId) {
+    pub(super) fn unmute(&mut self, id: &HostId, now: Now) {
         if let Some(host) = self.hosts.get_mut(id) {
-            host.muted_until = None;
+            (host.muted_until, host.unmuted) = (None, Some(now.monotonic));
             self.effects.push(Effect::Listen(id.clone()));
             self.announce_to(id);
         }

@@ -1,26 +1,23 @@
 //! One host: its configuration, its books, its life, its newest results.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostwatch_wire::{Ack, Applied, Epoch, Facts, HostConfig, HostId, Known, LayoutId, Revision};
+use hostwatch_wire::{Ack, Applied, Epoch, Facts, HostConfig, HostId, LayoutId, Revision};
 
 use super::Timing;
 use super::host_clock::HostClock;
+use super::ledger::{Ledger, Totals};
 use super::life::{Pulse, State};
 use super::repair::Repair;
 use super::reports::Parked;
-use super::tracking::{Arrival, Track};
 use crate::clock::Now;
-use crate::directory::{Books, Entry, SeriesBlock, Service, Snapshot};
+use crate::directory::{Books, Entry, Rival, SeriesBlock, Service, Snapshot};
 use crate::inventory::{Labels, Origin, Plan};
 use crate::judge::{HostFacts, Observation};
 use crate::layouts::PreparedLayout;
 
-/// So many epochs of a host have books; what happens to older ones is in the totals.
-pub(super) const MAX_EPOCHS: usize = 8;
 /// So many of its own intervals a service may miss before its series leave the page.
 const MISSED_INTERVALS: u32 = 3;
 /// How late a report may be without having missed its interval.
@@ -48,18 +45,17 @@ pub(super) struct Host {
     pub(super) pulse: Pulse,
     /// The epoch of the newest hello.
     pub(super) current: Option<Epoch>,
+    /// The two clients that were alive at once when that was noticed last.
+    pub(super) rivals: Option<Arc<[Rival; 2]>>,
     /// Epochs that were current once.
     pub(super) superseded: Vec<Epoch>,
-    /// The books, the oldest epoch first.
-    pub(super) tracks: Vec<(Epoch, Track)>,
-    /// What the books of epochs said that have none any more, and what no books say.
-    pub(super) retired: Totals,
-    /// What the books said when this process began to count.
-    pub(super) before: Totals,
+    pub(super) ledger: Ledger,
     pub(super) parked: Parked,
     pub(super) repair: Repair,
     /// Until when nobody listens to it, because it floods.
     pub(super) muted_until: Option<Instant>,
+    /// When that ended last: what it said before, nobody could hear.
+    pub(super) unmuted: Option<Instant>,
     /// Its messages that were dropped because it said too much.
     pub(super) flooded: u64,
     /// What it said that was refused.
@@ -88,29 +84,6 @@ pub(super) struct Newest {
     pub(super) interval: Duration,
 }
 
-/// Counts over all epochs of a host, since this process began to count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// Reports that were received, each once.
-    pub received: u64,
-    /// Reports that can no longer come.
-    pub lost: u64,
-    /// Reports that came again.
-    pub duplicate: u64,
-    /// Reports that filled a gap.
-    pub resent: u64,
-}
-
-impl AddAssign for Totals {
-    fn add_assign(&mut self, other: Self) {
-        // Hosts say how many there are, so that a sum may be any number.
-        self.received = self.received.saturating_add(other.received);
-        self.lost = self.lost.saturating_add(other.lost);
-        self.duplicate = self.duplicate.saturating_add(other.duplicate);
-        self.resent = self.resent.saturating_add(other.resent);
-    }
-}
-
 impl Host {
     /// A host that was in `state` since `state_since_ms` when it was last seen.
     pub(super) fn new(id: HostId, state: State, state_since_ms: u64, ack_interval: Duration, now: Now) -> Self {
@@ -120,6 +93,7 @@ impl Host {
             labels: Arc::default(),
             facts: None,
             client_version: None,
+            rivals: None,
             wanted: None,
             applied: None,
             last_report_ms: None,
@@ -145,15 +119,15 @@ impl Host {
             applied: None,
             pulse: Pulse::new(state, state_since_ms, now),
             current: None,
+            rivals: None,
             superseded: Vec::new(),
-            tracks: Vec::new(),
-            retired: Totals::default(),
-            before: Totals::default(),
+            ledger: Ledger::default(),
             observed: None,
             dirty: false,
             parked: Parked::default(),
             repair: Repair::default(),
             muted_until: None,
+            unmuted: None,
             flooded: 0,
             refused: 0,
             new_layouts: 0,
@@ -178,59 +152,15 @@ impl Host {
         Some(HostConfig { revision: self.revision?, services: self.plan.as_ref()?.services.clone() })
     }
 
-    /// The books of `epoch`, opened behind `baseline` when there are none.
-    pub(super) fn track(&mut self, epoch: Epoch, baseline: u64) -> &mut Track {
-        let index = match self.tracks.iter().position(|(known, _)| *known == epoch) {
-            Some(index) => index,
-            None => {
-                if self.tracks.len() == MAX_EPOCHS {
-                    self.retire_track();
-                }
-                self.tracks.push((epoch, Track::new(baseline)));
-                self.tracks.len() - 1
-            }
-        };
-        &mut self.tracks[index].1
-    }
-
-    /// Closes the books of the oldest epoch that is not current.
-    fn retire_track(&mut self) {
-        let index = self.tracks.iter().position(|(epoch, _)| Some(*epoch) != self.current).unwrap_or(0);
-        let (_, mut track) = self.tracks.remove(index);
-        track.close();
-        self.retired += Totals { received: track.received(), lost: track.lost(), ..Totals::default() };
-    }
-
-    /// The books of `epoch`, which know at least that we have acknowledged everything up to `acked`.
-    pub(super) fn track_behind(&mut self, epoch: Epoch, acked: u64) -> &mut Track {
-        let caught_up = self.track(epoch, acked).acknowledged(acked);
-        self.before.received = self.before.received.saturating_add(caught_up);
-        self.track(epoch, acked)
-    }
-
-    /// Enters a report in the books.
-    pub(super) fn receive(&mut self, epoch: Epoch, seq: u64, oldest: u64, acked: u64) -> Arrival {
-        // Nothing is acknowledged before it is sent.
-        let arrival = self.track_behind(epoch, acked.min(seq.saturating_sub(1))).receive(seq, oldest);
-        match arrival {
-            Arrival::Newest => {}
-            Arrival::Late => self.retired.resent += 1,
-            Arrival::Duplicate => self.retired.duplicate += 1,
-        }
-        arrival
-    }
-
-    /// What this server has of each epoch.
-    pub(super) fn known(&self) -> Vec<Known> {
-        self.tracks.iter().map(|(epoch, track)| Known { epoch: *epoch, up_to: track.mark() }).collect()
-    }
-
     /// The acknowledgement of the current epoch, when it is time for it.
     pub(super) fn due_ack(&mut self, interval: Duration, now: Now) -> Option<Ack> {
         if now.monotonic < self.next_ack {
             return None;
         }
-        self.next_ack = now.monotonic + interval;
+        // Whatever was late, the fleet stays spread.
+        while self.next_ack <= now.monotonic {
+            self.next_ack += interval;
+        }
         let alive = matches!(self.pulse.state(), State::Up | State::Conflict);
         if alive { self.ack(false) } else { None }
     }
@@ -238,13 +168,13 @@ impl Host {
     /// The acknowledgement of the current epoch.
     pub(super) fn ack(&self, goodbye: bool) -> Option<Ack> {
         let epoch = self.current?;
-        let track = self.tracks.iter().find(|(known, _)| *known == epoch).map(|(_, track)| track);
-        Some(Ack { epoch, up_to: track.map_or(0, Track::mark), goodbye })
+        Some(Ack { epoch, up_to: self.ledger.mark(epoch), goodbye })
     }
 
     /// Judges whether the host lives and takes old series off the page; true when readers should see it.
     pub(super) fn tick(&mut self, timing: &Timing, connected_since: Option<Instant>, now: Now) -> bool {
-        let changed = self.pulse.judge(self.origin, timing, connected_since, now);
+        let changed = self.judge(timing, connected_since, now);
+        let gave_up = self.ledger.give_up_disowned(timing.silence(), now);
         let mut shape_changed = false;
         for newest in self.services.values_mut() {
             let missed = now.since(newest.heard) >= MISSED_INTERVALS * newest.interval + LATENESS;
@@ -257,7 +187,14 @@ impl Host {
             self.hide_duplicates();
         }
         self.parked.expire(now);
-        changed || shape_changed
+        changed || gave_up || shape_changed
+    }
+
+    /// Judges whether the host lives; true when its state is another one.
+    pub(super) fn judge(&mut self, timing: &Timing, connected_since: Option<Instant>, now: Now) -> bool {
+        let connected_since = connected_since.filter(|_| self.muted_until.is_none());
+        let listened_since = connected_since.map(|since| self.unmuted.map_or(since, |unmuted| since.max(unmuted)));
+        self.pulse.judge(self.origin, timing, listened_since, now)
     }
 
     /// Whether nobody needs to remember the host.
@@ -305,27 +242,6 @@ impl Host {
         }
     }
 
-    pub(super) fn books(&self) -> Books {
-        let current = self.tracks.iter().find(|(epoch, _)| Some(*epoch) == self.current);
-        current.map_or_else(Books::default, |(_, track)| Books {
-            sequence: track.highest(),
-            baseline: track.baseline(),
-            received: track.received(),
-            lost: track.lost(),
-            outstanding: track.outstanding(),
-        })
-    }
-
-    pub(super) fn totals(&self) -> Totals {
-        let mut totals = self.retired;
-        for (_, track) in &self.tracks {
-            totals += Totals { received: track.received(), lost: track.lost(), ..Totals::default() };
-        }
-        totals.received = totals.received.saturating_sub(self.before.received);
-        totals.lost = totals.lost.saturating_sub(self.before.lost);
-        totals
-    }
-
     /// What the judge has to hear, if it is another than before.
     pub(super) fn observe(&mut self) -> Option<Observation> {
         let facts = HostFacts {
@@ -350,12 +266,13 @@ impl Host {
             labels: Arc::clone(&self.labels),
             facts: self.facts.clone(),
             client_version: self.client_version.clone(),
+            rivals: self.rivals.clone().filter(|_| self.pulse.state() == State::Conflict),
             wanted: self.revision,
             applied: self.applied.clone(),
             last_report_ms: self.last_report_ms,
             clock_skew_seconds: self.clock.skew_seconds(),
-            books: self.books(),
-            totals: self.totals(),
+            books: self.ledger.books(self.current),
+            totals: self.ledger.totals(),
             flooded: self.flooded,
             refused: self.refused,
             new_layouts: self.new_layouts,

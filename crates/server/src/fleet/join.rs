@@ -9,10 +9,11 @@ use hostwatch_wire::{
 };
 use tracing::{debug, info, warn};
 
-use super::host::{Host, MAX_EPOCHS};
+use super::host::Host;
 use super::life::State;
-use super::{Effect, Fleet, MAX_HOSTS, MAX_PENDING, Refused, acked_by};
+use super::{Effect, Fleet, MAX_HOSTS, MAX_PENDING, Refused};
 use crate::clock::Now;
+use crate::directory::Rival;
 use crate::inventory::{Labels, Origin, Plan};
 
 /// Hosts that may join in a second whom nobody has heard of; the others say hello again.
@@ -40,38 +41,24 @@ impl Fleet {
         let server = self.identity.server;
         let conflict_for = 2 * self.timing.ack_interval + Duration::from_secs(15);
         let Some(host) = self.hosts.get_mut(&id) else { return Ok(()) };
+        let before = host.client();
         host.claimed = Arc::new(claimed);
         host.facts = Some(Arc::new(hello.facts));
         host.client_version = Some(hello.client_version.into());
         host.clock.greeted(epoch, hello.sent_at_ms, now);
         if host.begin_epoch(epoch) == Beginning::Revived {
-            if let Some(others) = self.log_limit.allow("conflict", now.monotonic) {
-                warn!(
-                    host = %id,
-                    "two clients say that they are {id}, the one of epoch {epoch} again; {others} others did the like"
-                );
+            host.rivals = before.zip(host.client()).map(|(before, again)| Arc::new([before, again]));
+            if let Some([one, other]) = host.rivals.as_deref().filter(|_| !host.pulse.is_in_conflict(now)) {
+                warn!(host = %id, "two clients say that they are {id}: {one}; and {other}");
             }
             host.pulse.conflict_until(now.monotonic + conflict_for);
         }
         host.pulse.greeted(now);
-        // The newest ones, which come last: books for more would push each other out.
-        let ring = &hello.ring[hello.ring.len().saturating_sub(MAX_EPOCHS)..];
-        for range in ring {
-            let acked = acked_by(server, &range.acked).min(range.last);
-            host.track_behind(range.epoch, acked).announce(range.first, range.last);
-        }
-        host.track(epoch, 0);
-        let held = |epoch: &Epoch| ring.iter().any(|range| range.epoch == *epoch);
-        for (known, track) in &mut host.tracks {
-            // What no ring holds any more cannot come.
-            if *known != epoch && !held(known) {
-                track.close();
-            }
-        }
+        host.ledger.greet(epoch, &hello.ring, server, now);
         self.adopt(&id, planned, now);
         let wants_past = self.wants_past(&id);
         if let Some(host) = self.hosts.get_mut(&id) {
-            host.repair.begin(ring, wants_past, now);
+            host.repair.begin(&hello.ring, wants_past, now);
         }
         self.reconcile(&id, hello.revision, now);
         self.welcome(&id, Some(epoch));
@@ -143,7 +130,7 @@ impl Fleet {
         let welcome = Welcome {
             answers,
             revision: host.revision,
-            known: host.known(),
+            known: host.ledger.known(),
             heartbeat_ms: self.timing.heartbeat.as_millis() as u64,
             ack_interval_ms: self.timing.ack_interval.as_millis() as u64,
         };
@@ -183,6 +170,12 @@ enum Beginning {
 }
 
 impl Host {
+    /// The client that said hello last.
+    fn client(&self) -> Option<Rival> {
+        let version = Arc::clone(self.client_version.as_ref()?);
+        Some(Rival { epoch: self.current?, version, facts: Arc::clone(self.facts.as_ref()?) })
+    }
+
     /// Makes `epoch` the current one.
     fn begin_epoch(&mut self, epoch: Epoch) -> Beginning {
         if self.current == Some(epoch) {

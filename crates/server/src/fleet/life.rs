@@ -8,9 +8,6 @@ use super::Timing;
 use crate::clock::Now;
 use crate::inventory::Origin;
 
-/// So many heartbeats may be missed before a host counts as stale.
-const MISSED_HEARTBEATS: u32 = 3;
-
 /// What a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +103,11 @@ impl Pulse {
         self.goodbye = Some(now.monotonic);
     }
 
+    /// Whether two clients are known to be alive at once.
+    pub(super) fn is_in_conflict(&self, now: Now) -> bool {
+        self.conflict_until.is_some_and(|until| now.monotonic < until)
+    }
+
     /// An epoch that had been followed by another one spoke again.
     pub(super) fn conflict_until(&mut self, until: Instant) {
         self.conflict_until = Some(until);
@@ -132,7 +134,7 @@ impl Pulse {
 
     fn verdict(&self, origin: Option<Origin>, timing: &Timing, connected_since: Option<Instant>, now: Now) -> State {
         let Some(origin) = origin else { return State::Pending };
-        if self.conflict_until.is_some_and(|until| now.monotonic < until) {
+        if self.is_in_conflict(now) {
             return State::Conflict;
         }
         if let Some(goodbye) = self.goodbye {
@@ -145,7 +147,7 @@ impl Pulse {
             return if given_up { State::Down } else { State::Stale };
         };
         let in_vain = connected_since.map(|since| now.since(since.max(heard)));
-        if now.since(heard) < MISSED_HEARTBEATS * timing.heartbeat {
+        if now.since(heard) < timing.silence() {
             State::Up
         } else if in_vain.is_some_and(|in_vain| in_vain >= timing.down_after)
             || (self.state == State::Down && heard < self.changed)

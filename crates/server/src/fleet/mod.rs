@@ -10,6 +10,7 @@ mod floods;
 mod host;
 mod host_clock;
 mod join;
+mod ledger;
 mod life;
 mod repair;
 mod reports;
@@ -25,12 +26,12 @@ use std::time::{Duration, Instant};
 
 use hostwatch_daemon::OncePerMinute;
 use hostwatch_wire::{
-    Acked, Channel, DecodeError, HostBody, HostConfig, HostId, HostMessage, Life, Names, ServerBody, ServerId,
+    Channel, DecodeError, HostBody, HostConfig, HostId, HostMessage, Life, Names, ServerBody, ServerId,
 };
 use tracing::warn;
 
 pub(crate) use configs::FoundKey;
-pub(crate) use host::Totals;
+pub(crate) use ledger::Totals;
 pub(crate) use life::State;
 pub(crate) use saved::Saved;
 
@@ -44,6 +45,8 @@ use host::Host;
 
 /// The most hosts that may wait for somebody to configure them.
 const MAX_PENDING: usize = 10_000;
+/// So many heartbeats may be missed before a host counts as stale.
+const MISSED_HEARTBEATS: u32 = 3;
 /// The most hosts in all: the ids that an unguarded Redis lets anybody make up are not without end.
 const MAX_HOSTS: usize = 100_000;
 
@@ -71,6 +74,13 @@ pub struct Timing {
     pub ack_interval: Duration,
     /// When this share of the hosts falls silent at once, in percent, that is one alert and not one for each.
     pub silent_percent: u8,
+}
+
+impl Timing {
+    /// Whoever says nothing for so long does not live as far as anybody knows.
+    fn silence(&self) -> Duration {
+        MISSED_HEARTBEATS * self.heartbeat
+    }
 }
 
 /// What has to be done in consequence of an event.
@@ -214,7 +224,7 @@ impl Fleet {
             self.remove(&id);
         }
         for id in unmuted {
-            self.unmute(&id);
+            self.unmute(&id, now);
         }
         self.ask_for_missing(now);
     }
@@ -270,7 +280,7 @@ impl Fleet {
 
     fn remove(&mut self, id: &HostId) {
         let Some(host) = self.hosts.remove(id) else { return };
-        self.summary.departed += host.totals();
+        self.summary.departed += host.ledger.totals();
         self.members_changed = true;
         if host.is_known() {
             self.observations.push(Observation::Removed(id.clone()));
@@ -301,13 +311,6 @@ impl Fleet {
             );
         }
     }
-}
-
-/// What `server` has acknowledged; to a server that the host has never heard of, what the others have: a server that has
-/// lost its identity, or comes as a second one, does not count the past as lost.
-fn acked_by(server: ServerId, acked: &[Acked]) -> u64 {
-    let ours = acked.iter().find(|acked| acked.server == server);
-    ours.or(acked.iter().max_by_key(|acked| acked.up_to)).map_or(0, |acked| acked.up_to)
 }
 
 /// Why a message was dropped.

@@ -30,8 +30,11 @@ pub(super) struct Repair {
     /// When to ask next; nothing while nothing is missing.
     next: Option<Instant>,
     wait: Duration,
-    /// How much was missing at the last request.
-    lacked: u64,
+    /// How much was missing at the last request, if there was one.
+    lacked: Option<u64>,
+    /// Whose turn it is among the epochs of which something is missing: one that brings nothing does not keep the others
+    /// from being asked.
+    turn: usize,
     /// Reports that were received before this process began, and that its histories lack; the oldest epoch first.
     refill: Vec<(Epoch, Track)>,
     /// Whether this process has asked for those.
@@ -45,7 +48,7 @@ impl Repair {
     pub(super) fn begin(&mut self, ring: &[RingRange], wants_past: bool, now: Now) {
         self.unsettled = Some(now.monotonic);
         // Whatever was asked for before may have been lost with the link.
-        (self.next, self.wait, self.lacked) = (None, Duration::ZERO, 0);
+        (self.next, self.wait, self.lacked, self.turn) = (None, Duration::ZERO, None, 0);
         if wants_past && !std::mem::replace(&mut self.refilled, true) {
             let held = ring.iter().map(|range| {
                 let mut track = Track::new(range.first.saturating_sub(1));
@@ -95,14 +98,15 @@ impl Fleet {
             if now.monotonic < due {
                 continue;
             }
-            let Some((epoch, ranges)) = host.wanted() else { continue };
+            let in_vain = host.repair.lacked.is_some_and(|lacked| lacks >= lacked);
+            let turn = host.repair.turn.wrapping_add(usize::from(in_vain));
+            let Some((epoch, ranges)) = host.wanted(turn) else { continue };
             if !self.budget.take(ranges.iter().map(|range| range.last - range.first + 1).sum(), now) {
                 // The others have their turn when there are tokens again.
                 return;
             }
-            host.repair.wait =
-                if lacks < host.repair.lacked { WAIT } else { (2 * host.repair.wait).clamp(WAIT, MAX_WAIT) };
-            host.repair.lacked = lacks;
+            host.repair.wait = if in_vain { (2 * host.repair.wait).clamp(WAIT, MAX_WAIT) } else { WAIT };
+            (host.repair.lacked, host.repair.turn) = (Some(lacks), turn);
             host.repair.next = Some(now.monotonic + jittered(host.repair.wait));
             self.effects.push(Effect::Say(host.id.clone(), ServerBody::Resend(Resend { epoch, ranges })));
         }
@@ -122,14 +126,15 @@ impl Fleet {
 impl Host {
     /// How many reports are missing, in the books and in histories.
     fn lacks(&self) -> u64 {
-        let missing: u64 = self.tracks.iter().map(|(_, track)| track.outstanding()).sum();
+        let missing: u64 = self.ledger.lacking().map(|(_, track)| track.outstanding()).sum();
         missing.saturating_add(self.repair.lacking())
     }
 
-    /// What to ask for next: what the books lack first, the oldest epoch first.
-    fn wanted(&self) -> Option<(Epoch, Vec<SeqRange>)> {
-        let tracks = self.tracks.iter().chain(&self.repair.refill);
-        let (epoch, track) = tracks.into_iter().find(|(_, track)| track.outstanding() > 0)?;
+    /// What to ask for next: in the first turn what the books lack of the oldest epoch, at last what the histories lack.
+    fn wanted(&self, turn: usize) -> Option<(Epoch, Vec<SeqRange>)> {
+        let refill = self.repair.refill.iter().filter(|(_, track)| track.outstanding() > 0);
+        let lacking: Vec<_> = self.ledger.lacking().chain(refill.map(|(epoch, track)| (*epoch, track))).collect();
+        let (epoch, track) = lacking.get(turn.checked_rem(lacking.len())?)?;
         Some((*epoch, track.missing_up_to(AT_ONCE)))
     }
 

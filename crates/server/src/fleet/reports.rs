@@ -10,8 +10,9 @@ use hostwatch_wire::{
 };
 
 use super::host::{Host, Newest};
+use super::ledger::Marks;
 use super::tracking::Arrival;
-use super::{Effect, Fleet, Refused, acked_by};
+use super::{Effect, Fleet, Refused};
 use crate::clock::Now;
 use crate::directory::{SeriesBlock, Service};
 use crate::judge::{self, Observation};
@@ -121,16 +122,10 @@ impl Fleet {
 
         let host = self.known_host(id)?;
         if missing.is_empty() {
-            let acked = acked_by(server, &report.acked);
+            // Nothing is acknowledged before it is sent.
+            let marks = Marks::new(server, &report.acked, report.seq.saturating_sub(1));
             let refills = host.repair.refills(epoch, report.seq);
-            let arrival = match host.receive(epoch, report.seq, report.oldest_seq, acked) {
-                Arrival::Duplicate if refills => {
-                    host.retired.duplicate -= 1;
-                    host.retired.resent += 1;
-                    Arrival::Late
-                }
-                arrival => arrival,
-            };
+            let arrival = host.ledger.receive((epoch, report.seq), report.oldest_seq, marks, refills, now);
             if arrival == Arrival::Late || (arrival == Arrival::Newest && !is_current) {
                 let age_ms = host.clock.age_ms(epoch, report.seq, report.collected_at_ms, now);
                 let services = results(&report.services, &found);
@@ -180,9 +175,8 @@ impl Fleet {
         if host.current == Some(epoch) {
             host.pulse.heard(now);
         }
-        if let Some((_, track)) = host.tracks.iter_mut().find(|(known, _)| *known == epoch) {
-            track.give_up_before(gone.up_to + 1);
-        }
+        host.ledger.heard(epoch, now);
+        host.ledger.give_up_before(epoch, gone.up_to + 1);
         host.repair.give_up_before(epoch, gone.up_to + 1);
         self.changed_now(id, now);
         Ok(())
@@ -191,8 +185,7 @@ impl Fleet {
     pub(super) fn on_goodbye(&mut self, id: &HostId, epoch: Epoch, goodbye: Goodbye, now: Now) -> Result<(), Refused> {
         let host = self.known_host(id)?;
         if host.current == Some(epoch) {
-            let track = host.track(epoch, 0);
-            track.announce(0, goodbye.last_seq);
+            host.ledger.announce(epoch, goodbye.last_seq);
             host.pulse.said_goodbye(now);
             let ack = host.ack(true).map(ServerBody::Ack);
             self.effects.extend(ack.map(|ack| Effect::Say(id.clone(), ack)));
@@ -209,7 +202,7 @@ impl Fleet {
     /// Judges the host anew and shows it.
     pub(super) fn changed_now(&mut self, id: &HostId, now: Now) {
         if let Some(host) = self.hosts.get_mut(id) {
-            host.pulse.judge(host.origin, &self.timing, self.connected_since, now);
+            host.judge(&self.timing, self.connected_since, now);
             self.mark(id);
         }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::host::Host;
+use super::ledger::Ledger;
 use super::life::State;
 use super::tracking::Track;
 use super::{Fleet, no_refusals};
@@ -72,7 +73,7 @@ impl From<&Host> for SavedHost {
             client_version: host.client_version.as_deref().map(str::to_owned),
             current: host.current,
             superseded: host.superseded.clone(),
-            tracks: host.tracks.clone(),
+            tracks: host.ledger.tracks(),
             last_report_ms: host.last_report_ms,
         }
     }
@@ -93,9 +94,7 @@ impl SavedHost {
         host.client_version = self.client_version.map(Into::into);
         host.current = self.current;
         host.superseded = self.superseded;
-        host.tracks = self.tracks;
-        // Counters begin at zero with each process, as Prometheus expects it: what was saved may be older than what was shown.
-        host.before = host.totals();
+        host.ledger = Ledger::restored(self.tracks, now);
         host.last_report_ms = self.last_report_ms;
         host
     }

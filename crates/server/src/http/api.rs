@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
-use crate::directory::{Entry, Snapshot};
+use crate::directory::{Entry, Rival, Snapshot};
 use crate::inventory::Labels;
 
 /// One host.
@@ -22,6 +22,8 @@ pub(super) struct Host {
     labels: Labels,
     facts: Option<Facts>,
     client_version: Option<String>,
+    /// The two clients that say that they are this host, while it is in conflict.
+    conflict: Vec<Client>,
     wanted_revision: Option<String>,
     applied_revision: Option<String>,
     /// Why the host does not run a service, by service.
@@ -31,6 +33,13 @@ pub(super) struct Host {
     clock_skew_seconds: Option<f64>,
     reports: Reports,
     services: Vec<Service>,
+}
+
+#[derive(Serialize)]
+struct Client {
+    epoch: String,
+    version: String,
+    facts: Facts,
 }
 
 #[derive(Serialize)]
@@ -92,6 +101,25 @@ pub(super) async fn host(
     }
 }
 
+impl From<&Rival> for Client {
+    fn from(rival: &Rival) -> Self {
+        Self { epoch: rival.epoch.to_string(), version: rival.version.to_string(), facts: Facts::from(&*rival.facts) }
+    }
+}
+
+impl From<&hostwatch_wire::Facts> for Facts {
+    fn from(facts: &hostwatch_wire::Facts) -> Self {
+        Self {
+            os: facts.os.clone(),
+            kernel: facts.kernel.clone(),
+            architecture: facts.architecture.clone(),
+            cpus: facts.cpus,
+            memory_bytes: facts.memory_bytes,
+            boot_time_seconds: facts.boot_time_seconds,
+        }
+    }
+}
+
 fn host_of(entry: &Entry, snapshot: &Snapshot) -> Host {
     let applied = snapshot.applied.as_deref();
     let refusals = applied.iter().flat_map(|applied| &applied.refused);
@@ -100,15 +128,9 @@ fn host_of(entry: &Entry, snapshot: &Snapshot) -> Host {
         state: snapshot.state.as_str(),
         state_since: snapshot.state_since_ms as f64 / 1_000.0,
         labels: (*snapshot.labels).clone(),
-        facts: snapshot.facts.as_deref().map(|facts| Facts {
-            os: facts.os.clone(),
-            kernel: facts.kernel.clone(),
-            architecture: facts.architecture.clone(),
-            cpus: facts.cpus,
-            memory_bytes: facts.memory_bytes,
-            boot_time_seconds: facts.boot_time_seconds,
-        }),
+        facts: snapshot.facts.as_deref().map(Facts::from),
         client_version: snapshot.client_version.as_deref().map(str::to_owned),
+        conflict: snapshot.rivals.iter().flat_map(|rivals| rivals.iter()).map(Client::from).collect(),
         wanted_revision: snapshot.wanted.map(|revision| revision.to_string()),
         applied_revision: applied.map(|applied| applied.revision.to_string()),
         refused: refusals.map(|refusal| (refusal.service.to_string(), refusal.reason.clone())).collect(),

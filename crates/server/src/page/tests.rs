@@ -37,6 +37,7 @@ impl Rig {
             labels: Arc::default(),
             facts: None,
             client_version: None,
+            rivals: None,
             wanted: None,
             applied: None,
             last_report_ms: Some(1_500),

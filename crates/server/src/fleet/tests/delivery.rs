@@ -172,6 +172,23 @@ fn acknowledgements_are_cumulative() {
     assert_eq!(acks, [Effect::Say(id("web"), ServerBody::Ack(ack))]);
 }
 
+#[test]
+fn acknowledgements_are_spread_over_the_fleet_whatever_held_them_up() {
+    let mut rig = Rig::new(ANY);
+    let names: Vec<String> = (0..300).map(|number| format!("web{number}")).collect();
+    names.iter().for_each(|name| drop(rig.hello(name, 1)));
+    rig.pass(100 * SECOND);
+    let mut acks = Vec::new();
+    for _ in 0..30 {
+        names.iter().for_each(|name| drop(rig.hello(name, 1)));
+        rig.effects();
+        rig.pass(SECOND);
+        acks.push(rig.effects().iter().filter(|effect| matches!(effect, Effect::Say(_, ServerBody::Ack(_)))).count());
+    }
+    assert_eq!(acks.iter().sum::<usize>(), 300);
+    assert!(acks.iter().all(|count| *count < 60), "{acks:?}");
+}
+
 /// What a host is asked for within `seconds`, as `epoch: first-last`, with the second.
 fn asked(rig: &mut Rig, seconds: u32) -> Vec<(u32, String)> {
     let mut asked = Vec::new();
@@ -222,6 +239,15 @@ fn whoever_does_not_answer_is_asked_more_and_more_seldom() {
     let pauses: Vec<u32> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(times.len() <= 14, "{times:?}");
     assert!(pauses.last() >= Some(&30), "{times:?}");
+}
+
+#[test]
+fn an_epoch_that_nobody_answers_for_keeps_no_other_waiting() {
+    let mut rig = Rig::new(WEB);
+    let held = |epoch| RingRange { epoch: Epoch(epoch), first: 1, last: 2, acked: Vec::new() };
+    rig.hello_with("web", 3, None, vec![held(1), held(2)]);
+    let epochs: Vec<String> = asked(&mut rig, 29).into_iter().map(|(_, what)| what).collect();
+    assert_eq!(epochs[..3], ["1: 1-2", "2: 1-2", "1: 1-2"]);
 }
 
 #[test]

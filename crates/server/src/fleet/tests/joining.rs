@@ -55,6 +55,57 @@ fn two_clients_with_one_id_are_a_conflict() {
 }
 
 #[test]
+fn two_clients_with_one_id_are_named_and_keep_their_books() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 3, 1.0);
+    rig.hello("web", 2);
+    rig.report("web", 2, 1, 2.0);
+    rig.report("web", 2, 4, 2.0);
+    rig.hello("web", 1);
+    assert_eq!(rig.host("web").rivals.as_deref().map(|rivals| rivals.each_ref().map(|r| r.epoch.0)), Some([2, 1]));
+    for second in 0..100 {
+        rig.pass(SECOND);
+        rig.report("web", 1, second + 4, 1.0);
+        rig.report("web", 2, second + 5, 2.0);
+        rig.hello("web", 1 + second % 2);
+    }
+    assert_eq!(rig.host("web").state, State::Conflict);
+    for (epoch, seq) in [(1, 2), (2, 2), (2, 3)] {
+        rig.report("web", epoch, seq, 0.0);
+    }
+    let totals = rig.host("web").totals;
+    assert_eq!((totals.received, totals.lost, totals.duplicate, totals.resent), (207, 0, 0, 3));
+    rig.hello("web", 2);
+    rig.report("web", 1, 110, 1.0);
+    rig.hello("web", 2);
+    rig.pass(29 * SECOND);
+    assert_eq!(rig.host("web").totals.lost, 0);
+    rig.pass(SECOND);
+    assert_eq!(rig.host("web").totals.lost, 6, "104 to 109 went with the first one");
+    rig.pass(100 * SECOND);
+    assert!(rig.host("web").rivals.is_none());
+}
+
+#[test]
+fn a_host_that_is_not_listened_to_is_not_down() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    let channel = "hostwatch:{web}:reports".into();
+    rig.fleet.on_floods(vec![hostwatch_bus::Flood { channel, dropped: 9 }], rig.now);
+    assert!(rig.effects().contains(&Effect::Ignore(id("web"))));
+    for _ in 0..119 {
+        rig.pass(SECOND);
+        assert_ne!(rig.host("web").state, State::Down);
+    }
+    assert!(rig.effects().contains(&Effect::Listen(id("web"))));
+    rig.pass(SECOND);
+    assert_eq!(rig.host("web").state, State::Down, "it was listened to for a minute, and was silent");
+}
+
+#[test]
 fn a_goodbye_is_acknowledged_and_undone_by_a_hello() {
     let mut rig = Rig::new(WEB);
     rig.hello("web", 1);

@@ -353,7 +353,7 @@ impl Agent {
             return;
         }
         for known in &welcome.known {
-            self.acknowledge(known.epoch, server, known.up_to);
+            self.ring.acknowledge(known.epoch, server, known.up_to);
         }
         let ours = self.config.as_ref().map_or(0, |config| config.revision.number);
         if welcome.revision.is_some_and(|revision| revision.number > ours) {
@@ -367,7 +367,7 @@ impl Agent {
     }
 
     fn take_ack(&mut self, server: ServerId, ack: Ack, now: Moment) {
-        self.acknowledge(ack.epoch, server, ack.up_to);
+        self.ring.acknowledge(ack.epoch, server, ack.up_to);
         if ack.epoch != self.epoch {
             return;
         }
@@ -377,14 +377,8 @@ impl Agent {
         }
     }
 
-    /// What was never made cannot have arrived, whoever says so.
-    fn acknowledge(&mut self, epoch: Epoch, server: ServerId, up_to: u64) {
-        let made = if epoch == self.epoch { self.reporter.last_seq() } else { u64::MAX };
-        self.ring.acknowledge(epoch, server, up_to.min(made));
-    }
-
     fn take_resend(&mut self, resend: &Resend) {
-        let gone = self.replies.want_reports(resend.epoch, &resend.ranges, &self.ring, self.reporter.last_seq());
+        let gone = self.replies.want_reports(resend.epoch, &resend.ranges, &self.ring);
         if let Some(gone) = gone {
             self.send_notice(resend.epoch, HostBody::Gone(gone));
         }

@@ -1,18 +1,16 @@
 //! The ring: the recent reports as they were published, whether or not they seem to have arrived, and the layouts
 //! that they need. Bounded in age and in bytes; what leaves is the oldest, and is counted.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostwatch_wire::{Acked, EncodedLayout, Epoch, LayoutId, RingRange, ServerId};
+use hostwatch_wire::{Acked, EncodedLayout, Epoch, LayoutId, MAX_EPOCHS, RingRange, ServerId};
 
 use crate::clock::Moment;
 
 /// What an entry costs beside its bytes; measured roughly, so that many small reports count for what they take.
 const ENTRY_OVERHEAD: usize = 128;
-/// A hello describes at most this many epochs (a limit of the wire).
-const MAX_EPOCHS: usize = 64;
 /// A report names at most this many servers (a limit of the wire).
 const MAX_SERVERS: usize = 16;
 
@@ -56,11 +54,20 @@ pub(crate) struct Ring {
     limits: Limits,
     entries: VecDeque<Entry>,
     layouts: HashMap<LayoutId, Held>,
-    acked: BTreeMap<Epoch, Vec<Acked>>,
+    /// The oldest epoch first.
+    numberings: Vec<Numbering>,
     bytes: usize,
     dropped: u64,
-    /// The number of the current epoch's newest report, held or not; 0 before the first.
-    last_seq: u64,
+}
+
+/// The numbers of one epoch. They are remembered until every server has settled them, even when no report is held any more:
+/// a server has to learn of those that came and went while it was away.
+#[derive(Debug)]
+struct Numbering {
+    epoch: Epoch,
+    /// The number of the newest report, held or not; 0 before the first.
+    last: u64,
+    acked: Vec<Acked>,
 }
 
 #[derive(Debug)]
@@ -78,10 +85,9 @@ impl Ring {
             limits,
             entries: VecDeque::new(),
             layouts: HashMap::new(),
-            acked: BTreeMap::new(),
+            numberings: Vec::new(),
             bytes: 0,
             dropped: 0,
-            last_seq: 0,
         }
     }
 
@@ -102,16 +108,16 @@ impl Ring {
     pub(crate) fn push(&mut self, mut entry: Entry, layouts: &[SharedLayout], now: Moment) {
         entry.layouts.retain(|id| self.hold(*id, layouts));
         self.bytes += cost(&entry);
-        if entry.epoch == self.current {
-            self.last_seq = entry.seq;
-        }
-        let begins_an_epoch = self.entries.back().is_none_or(|last| last.epoch != entry.epoch);
+        let numbering = self.numbering(entry.epoch);
+        numbering.last = numbering.last.max(entry.seq);
         self.entries.push_back(entry);
-        // Counting takes a walk, and only a new epoch can be one too many.
-        while begins_an_epoch && self.epochs() > MAX_EPOCHS {
-            self.drop_oldest();
-        }
         self.enforce(now);
+    }
+
+    /// Remembers an epoch of an earlier life, before its reports are pushed.
+    pub(crate) fn recall(&mut self, range: &RingRange) {
+        let numbering = self.numbering(range.epoch);
+        (numbering.last, numbering.acked) = (range.last, range.acked.clone());
     }
 
     /// Drops what is too old.
@@ -122,22 +128,24 @@ impl Ring {
         }
     }
 
-    /// Notes that `server` has settled every report of `epoch` up to `up_to`; a mark never goes back. An epoch that is
-    /// neither the current one nor held is nobody's concern.
+    /// Notes that `server` has settled every report of `epoch` up to `up_to`; a mark never goes back, and what was never made
+    /// cannot have arrived. An epoch that is neither the current one nor remembered is nobody's concern.
     pub(crate) fn acknowledge(&mut self, epoch: Epoch, server: ServerId, up_to: u64) {
-        if epoch != self.current && self.oldest(epoch).is_none() {
+        if epoch != self.current && self.last(epoch).is_none() {
             return;
         }
-        let marks = self.acked.entry(epoch).or_default();
-        match marks.iter_mut().find(|mark| mark.server == server) {
+        let Numbering { last, acked, .. } = self.numbering(epoch);
+        let up_to = up_to.min(*last);
+        match acked.iter_mut().find(|mark| mark.server == server) {
             Some(mark) => mark.up_to = mark.up_to.max(up_to),
             None => {
-                if marks.len() == MAX_SERVERS {
-                    marks.remove(0);
+                if acked.len() == MAX_SERVERS {
+                    acked.remove(0);
                 }
-                marks.push(Acked { server, up_to });
+                acked.push(Acked { server, up_to });
             }
         }
+        self.forget_settled();
     }
 
     /// The life that collects now.
@@ -149,19 +157,19 @@ impl Ring {
     /// What each server has acknowledged of `epoch`.
     #[must_use]
     pub(crate) fn acked(&self, epoch: Epoch) -> &[Acked] {
-        self.acked.get(&epoch).map_or(&[], Vec::as_slice)
+        self.numberings.iter().find(|numbering| numbering.epoch == epoch).map_or(&[], |numbering| &numbering.acked)
+    }
+
+    /// The number of the newest report of `epoch`, held or not; nothing when it had none that is remembered.
+    #[must_use]
+    pub(crate) fn last(&self, epoch: Epoch) -> Option<u64> {
+        self.numberings.iter().find(|numbering| numbering.epoch == epoch).map(|numbering| numbering.last)
     }
 
     /// The oldest report of `epoch` that is held.
     #[must_use]
     pub(crate) fn oldest(&self, epoch: Epoch) -> Option<u64> {
         self.entries.iter().find(|entry| entry.epoch == epoch).map(|entry| entry.seq)
-    }
-
-    /// The newest report of `epoch` that is held.
-    #[must_use]
-    pub(crate) fn newest(&self, epoch: Epoch) -> Option<u64> {
-        self.entries.iter().rev().find(|entry| entry.epoch == epoch).map(|entry| entry.seq)
     }
 
     /// One report, if it is held.
@@ -178,28 +186,22 @@ impl Ring {
         self.layouts.get(&id).map(|held| &held.layout)
     }
 
-    /// What is held of each epoch, oldest epoch first. The current one is there once it has reports, be it with an empty
-    /// range behind the last of them: a server has to learn of those that came and went while it was away.
+    /// What is held of each epoch that is remembered and had reports, oldest epoch first: an empty range behind the last of
+    /// them when none is.
     #[must_use]
     pub(crate) fn ranges(&self) -> Vec<RingRange> {
-        let mut ranges: Vec<RingRange> = Vec::new();
+        let mut first_held = HashMap::new();
         for entry in &self.entries {
-            match ranges.last_mut() {
-                Some(range) if range.epoch == entry.epoch => range.last = entry.seq,
-                _ => ranges.push(RingRange {
-                    epoch: entry.epoch,
-                    first: entry.seq,
-                    last: entry.seq,
-                    acked: self.acked(entry.epoch).to_vec(),
-                }),
-            }
+            first_held.entry(entry.epoch).or_insert(entry.seq);
         }
-        // Its reports are the newest, so that it is the only epoch when none of them is held.
-        if self.last_seq > 0 && self.entries.is_empty() {
-            let (first, last) = (self.last_seq + 1, self.last_seq);
-            ranges.push(RingRange { epoch: self.current, first, last, acked: self.acked(self.current).to_vec() });
-        }
-        ranges
+        let made = self.numberings.iter().filter(|numbering| numbering.last > 0);
+        let ranges = made.map(|Numbering { epoch, last, acked }| RingRange {
+            epoch: *epoch,
+            first: first_held.get(epoch).copied().unwrap_or(last + 1),
+            last: *last,
+            acked: acked.clone(),
+        });
+        ranges.collect()
     }
 
     /// The reports, oldest first.
@@ -249,10 +251,31 @@ impl Ring {
         }
     }
 
-    /// An epoch's reports lie together, so their number is the number of borders between them.
-    fn epochs(&self) -> usize {
-        let borders = self.entries.iter().zip(self.entries.iter().skip(1)).filter(|(a, b)| a.epoch != b.epoch);
-        borders.count() + usize::from(!self.entries.is_empty())
+    /// The numbers of `epoch`, remembered from now on; when they are too many, the oldest epoch goes with its reports.
+    fn numbering(&mut self, epoch: Epoch) -> &mut Numbering {
+        let place = match self.numberings.iter().position(|numbering| numbering.epoch == epoch) {
+            Some(place) => place,
+            None => {
+                if self.numberings.len() == MAX_EPOCHS {
+                    let oldest = self.numberings.remove(0).epoch;
+                    while self.entries.front().is_some_and(|entry| entry.epoch == oldest) {
+                        self.drop_oldest();
+                    }
+                }
+                self.numberings.push(Numbering { epoch, last: 0, acked: Vec::new() });
+                self.numberings.len() - 1
+            }
+        };
+        &mut self.numberings[place]
+    }
+
+    /// Forgets epochs of earlier lives of which nothing is held, and of which every server has settled all.
+    fn forget_settled(&mut self) {
+        let Self { numberings, entries, current, .. } = self;
+        numberings.retain(|Numbering { epoch, last, acked }| {
+            let is_settled = !acked.is_empty() && acked.iter().all(|mark| mark.up_to >= *last);
+            !is_settled || epoch == current || entries.iter().any(|entry| entry.epoch == *epoch)
+        });
     }
 
     fn drop_oldest(&mut self) {
@@ -267,9 +290,8 @@ impl Ring {
                 self.layouts.remove(&id);
             }
         }
-        // The marks of the current epoch outlive its reports: the next report has to name them.
-        if entry.epoch != self.current && self.entries.front().is_none_or(|next| next.epoch != entry.epoch) {
-            self.acked.remove(&entry.epoch);
+        if self.entries.front().is_none_or(|next| next.epoch != entry.epoch) {
+            self.forget_settled();
         }
     }
 }
@@ -335,13 +357,29 @@ mod tests {
         ring.acknowledge(Epoch(3), ServerId(5), 1);
         assert!(ring.acked(Epoch(3)).is_empty(), "not ours");
         ring.expire(at(905));
-        assert_eq!((ring.acked(Epoch(1)).len(), ring.acked(Epoch(2)).len()), (0, 1));
+        assert_eq!((ring.last(Epoch(1)), ring.acked(Epoch(2)).len()), (None, 1));
         ring.expire(at(5_000));
         assert_eq!(ring.len(), 0);
         assert_eq!(ring.acked(Epoch(2)).len(), 1);
         let acked = ring.acked(Epoch(2)).to_vec();
         assert_eq!(ring.ranges(), [RingRange { epoch: Epoch(2), first: 2, last: 1, acked }], "made, and gone");
         assert!(Ring::new(Epoch(2), ROOMY).ranges().is_empty(), "nothing was made");
+    }
+
+    #[test]
+    fn an_epoch_is_remembered_until_every_server_has_settled_it() {
+        let mut ring = Ring::new(Epoch(2), ROOMY);
+        ring.push(entry(1, 1, at(0), 10, &[]), &[], at(0));
+        ring.push(entry(1, 2, at(0), 10, &[]), &[], at(0));
+        ring.expire(at(901));
+        let gone = |acked: &[Acked]| RingRange { epoch: Epoch(1), first: 3, last: 2, acked: acked.to_vec() };
+        assert_eq!(ring.ranges(), [gone(&[])], "no server knows that they were made");
+        let [one, other] = [(1, 1), (2, 2)].map(|(server, up_to)| Acked { server: ServerId(server), up_to });
+        ring.acknowledge(Epoch(1), one.server, one.up_to);
+        ring.acknowledge(Epoch(1), other.server, 99);
+        assert_eq!(ring.ranges(), [gone(&[one, other])]);
+        ring.acknowledge(Epoch(1), one.server, 2);
+        assert_eq!((ring.ranges(), ring.last(Epoch(1))), (vec![], None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The ring between two lives of the client: saved on a clean stop, loaded by the next process.
 //!
-//! The content is one JSON line with what was acknowledged, then the layouts and the reports as messages on the wire,
+//! The content is one JSON line with the numbers that were given and what of them was acknowledged, then the layouts and the reports as messages on the wire,
 //! each behind its length. What is loaded is decoded as if it had come from a network.
 
 use std::collections::HashMap;
@@ -44,6 +44,7 @@ pub(crate) fn load(bytes: &[u8], host: &HostId, mut ring: Ring, now: Moment, wal
     let (line, mut rest) = content.split_at(end + 1);
     let ranges: Vec<RingRange> = serde_json::from_slice(line).map_err(|error| Broken::Content(error.to_string()))?;
 
+    ranges.iter().for_each(|range| ring.recall(range));
     let mut layouts = HashMap::new();
     while !rest.is_empty() {
         let payload = take(&mut rest)?;
@@ -70,11 +71,6 @@ pub(crate) fn load(bytes: &[u8], host: &HostId, mut ring: Ring, now: Moment, wal
                 ring.push(entry, &used, now);
             }
             _ => return Err(Broken::Content("there is neither a report nor a layout".to_owned())),
-        }
-    }
-    for range in &ranges {
-        for acked in &range.acked {
-            ring.acknowledge(range.epoch, acked.server, acked.up_to);
         }
     }
     Ok(ring)
@@ -160,14 +156,19 @@ mod tests {
     fn the_next_process_finds_the_reports_that_are_young_enough() {
         let ring = ring();
         let bytes = save(&ring, &host());
-        assert_eq!((ring.oldest(Epoch(1)), ring.newest(Epoch(1))), (Some(11), Some(20)));
+        assert_eq!((ring.oldest(Epoch(1)), ring.last(Epoch(1))), (Some(11), Some(20)));
         // The newest was collected at 2,000 s, so 500 s later everything above 15 is at most 900 s old.
         let now = Moment::from_millis(9_000_000);
         let loaded = load(&bytes, &host(), fresh(), now, 2_500_000).unwrap();
-        assert_eq!((loaded.oldest(Epoch(1)), loaded.newest(Epoch(1))), (Some(16), Some(20)));
+        assert_eq!((loaded.oldest(Epoch(1)), loaded.last(Epoch(1))), (Some(16), Some(20)));
         assert_eq!(loaded.get(Epoch(1), 18).unwrap().payload, ring.get(Epoch(1), 18).unwrap().payload);
         assert_eq!(loaded.acked(Epoch(1)), [Acked { server: ServerId(7), up_to: 15 }]);
         assert_eq!(loaded.layouts().count(), 1);
+        // The life after next still tells of those that nobody has settled.
+        let bytes = save(&load(&bytes, &host(), fresh(), now, 9_000_000).unwrap(), &host());
+        let loaded = load(&bytes, &host(), Ring::new(Epoch(3), LIMITS), now, 9_000_000).unwrap();
+        let acked = vec![Acked { server: ServerId(7), up_to: 15 }];
+        assert_eq!(loaded.ranges(), [RingRange { epoch: Epoch(1), first: 21, last: 20, acked }]);
     }
 
     #[test]

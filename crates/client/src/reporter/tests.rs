@@ -87,7 +87,7 @@ fn a_layout_travels_once_in_a_servers_life() {
         })
         .collect();
     assert_eq!(lengths, [true, false, true, false]);
-    assert_eq!((rig.reporter.last_seq(), rig.ring.newest(Epoch(1))), (4, Some(4)));
+    assert_eq!((rig.reporter.last_seq(), rig.ring.last(Epoch(1))), (4, Some(4)));
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! The last host configuration on disk, from which the client starts when Redis or the server is away.
 //! The content is the host's id on a line of its own, then the server's message as it came.
 
+use hostwatch_daemon::sealed::{Broken, Kind};
 use hostwatch_wire::{HostConfig, HostId, ServerBody, ServerMessage};
 
-use crate::sealed::{Broken, Kind};
-
-const KIND: Kind = Kind { name: "config", version: 1 };
+const KIND: Kind = Kind { program: "hostwatch-client", name: "config", version: 1 };
 
 /// The bytes of a file that holds `message`, an encoded server message with a configuration.
 #[must_use]

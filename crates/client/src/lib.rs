@@ -20,7 +20,6 @@ mod ring;
 mod ring_file;
 mod runner;
 mod schedule;
-mod sealed;
 mod session;
 mod settings;
 mod state;

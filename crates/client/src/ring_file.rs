@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostwatch_daemon::sealed::{Broken, Kind};
 use hostwatch_wire::{HostBody, HostId, HostMessage, Layouts, RingRange, ServiceReport};
 
 use crate::clock::Moment;
 use crate::ring::{Entry, Ring, SharedLayout};
-use crate::sealed::{Broken, Kind};
 
-const KIND: Kind = Kind { name: "ring", version: 1 };
+const KIND: Kind = Kind { program: "hostwatch-client", name: "ring", version: 1 };
 
 /// The bytes of a file that holds `ring`.
 #[must_use]

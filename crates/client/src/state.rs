@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hostwatch_daemon::files;
+use hostwatch_daemon::sealed::Broken;
 use hostwatch_wire::{HostConfig, HostId};
 
 use crate::clock::{Clock, wall_millis};
 use crate::ring::Ring;
-use crate::sealed::Broken;
 use crate::settings::Settings;
 use crate::{config_file, ring_file};
 

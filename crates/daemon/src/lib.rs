@@ -6,6 +6,7 @@ pub mod exit;
 pub mod files;
 mod limiter;
 pub mod logging;
+pub mod sealed;
 mod secret;
 mod service_manager;
 pub mod settings;

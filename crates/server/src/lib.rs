@@ -104,7 +104,7 @@ pub async fn run(
     let Configuration { settings, inventory, web } = configuration;
     inventory.warnings().iter().for_each(|warning| warn!("{warning}"));
     let state = StateDirectory::open(&settings.state_directory)?;
-    let identity = Identity { server: state.server_id()?, life: Life(rand::random()) };
+    let identity = Identity { server: state.server_id(), life: Life(rand::random()) };
     let metrics = Metrics::new()?;
     let directory = Arc::new(Directory::default());
     let names = settings.redis.names.clone();
@@ -272,6 +272,8 @@ fn warn_of_restart(in_force: &Settings, read: &Settings) {
     let changed = [
         ("state_directory", in_force.state_directory != read.state_directory),
         ("redis.url", in_force.redis.address != read.redis.address),
+        ("redis.password", in_force.redis.password != read.redis.password),
+        ("redis.tls", in_force.redis.tls != read.redis.tls),
         ("redis.username", in_force.redis.username != read.redis.username),
         ("redis.prefix", in_force.redis.names != read.redis.names),
         ("web.listen_address", in_force.web.listen_address != read.web.listen_address),

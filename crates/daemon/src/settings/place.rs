@@ -13,6 +13,13 @@ pub struct Located<T> {
     pub place: Place,
 }
 
+/// What is said counts, wherever it stands.
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
 impl<T> Located<T> {
     /// The same place with a value made from this one.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Located<U> {

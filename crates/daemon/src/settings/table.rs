@@ -41,7 +41,7 @@ struct Overrides<'a> {
 }
 
 /// Where a secret is to come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SecretSource {
     /// A file that holds the secret and nothing else.
     File(Located<PathBuf>),

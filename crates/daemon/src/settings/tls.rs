@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{Located, Place, Table};
 
 /// The files that a connection needs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsFiles {
     /// The certificates of the authorities that the peer may be certified by.
     pub ca: Option<Located<PathBuf>>,

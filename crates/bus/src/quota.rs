@@ -11,7 +11,7 @@ const MAX_CHANNELS: usize = 200_000;
 const MIN_CHANNELS: usize = 1_000;
 /// A look at all channels takes milliseconds, which a flood of new ones must not cost again and again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Flooded channels that are told by name at once; what further ones lose is in the total only.
+/// Flooded channels that are told by name at once.
 const MAX_FLOODS: usize = 1_000;
 
 /// What one channel may say in a second.
@@ -26,8 +26,8 @@ pub struct Quota {
 /// A channel that said more than it may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flood {
-    /// Its name.
-    pub channel: String,
+    /// Its name; nothing for all those together for whose names there was no room.
+    pub channel: Option<String>,
     /// Messages that were dropped since it was told of before.
     pub dropped: u64,
 }
@@ -38,6 +38,8 @@ pub(crate) struct Quotas {
     quota: Quota,
     buckets: HashMap<String, Bucket>,
     floods: HashMap<String, u64>,
+    /// Messages of channels that are not in `floods`.
+    dropped_of_others: u64,
     /// When the silent ones were forgotten last.
     swept: Option<Instant>,
 }
@@ -51,7 +53,7 @@ struct Bucket {
 
 impl Quotas {
     pub(crate) fn new(quota: Quota) -> Self {
-        Self { quota, buckets: HashMap::new(), floods: HashMap::new(), swept: None }
+        Self { quota, buckets: HashMap::new(), floods: HashMap::new(), dropped_of_others: 0, swept: None }
     }
 
     /// Whether a message of so many bytes may pass; when not, it is counted.
@@ -78,14 +80,17 @@ impl Quotas {
                 None if has_room => {
                     self.floods.insert(channel.to_owned(), 1);
                 }
-                None => {}
+                None => self.dropped_of_others += 1,
             }
         }
         passes
     }
 
     pub(crate) fn take_floods(&mut self) -> Vec<Flood> {
-        self.floods.drain().map(|(channel, dropped)| Flood { channel, dropped }).collect()
+        let others = std::mem::take(&mut self.dropped_of_others);
+        let others = (others > 0).then_some(Flood { channel: None, dropped: others });
+        let named = self.floods.drain().map(|(channel, dropped)| Flood { channel: Some(channel), dropped });
+        named.chain(others).collect()
     }
 
     /// A channel whose bucket is full again has no need of one.
@@ -124,10 +129,22 @@ mod tests {
         let passed = (0..100).filter(|_| quotas.take("loud", 1, now)).count();
         assert_eq!(passed, 40, "four seconds' worth at once");
         assert!(quotas.take("quiet", 1, now));
-        assert_eq!(quotas.take_floods(), [Flood { channel: "loud".to_owned(), dropped: 60 }]);
+        assert_eq!(quotas.take_floods(), [Flood { channel: Some("loud".to_owned()), dropped: 60 }]);
         assert_eq!(quotas.take_floods(), []);
         now += Duration::from_millis(500);
         assert_eq!((0..100).filter(|_| quotas.take("loud", 1, now)).count(), 5);
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_whoever_said_it() {
+        let mut quotas = Quotas::new(Quota { messages: 0.25, bytes: 1_000.0 });
+        let now = Instant::now();
+        for channel in 0..2 * MAX_FLOODS {
+            assert!(quotas.take(&channel.to_string(), 1, now) && !quotas.take(&channel.to_string(), 1, now));
+        }
+        let floods = quotas.take_floods();
+        assert_eq!(floods.len(), MAX_FLOODS + 1);
+        assert_eq!(floods.last(), Some(&Flood { channel: None, dropped: MAX_FLOODS as u64 }));
     }
 
     #[test]

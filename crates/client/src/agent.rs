@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostwatch_bus::InboxSender;
 use hostwatch_daemon::OncePerMinute;
 use hostwatch_plugins::{Access, Delivery, Ledger, PLUGINS};
 use hostwatch_wire::{
@@ -131,8 +132,8 @@ impl Agent {
             .fold(self.heartbeat_due(), Moment::min)
     }
 
-    /// Does what is due. `inbox_dropped` commands have found no room so far.
-    pub(crate) fn advance(&mut self, inbox_dropped: u64) {
+    /// Does what is due. `inbox` is where commands wait.
+    pub(crate) fn advance(&mut self, inbox: &InboxSender) {
         self.ledger.deliver(Delivery {
             ring_reports: self.ring.len(),
             ring_bytes: self.ring.bytes(),
@@ -140,7 +141,9 @@ impl Agent {
             ring_dropped: self.ring.dropped(),
             outbox_messages: self.outbox.len(),
             outbox_dropped: self.outbox.dropped(),
-            inbox_dropped,
+            runs_waiting: self.runner.waiting(),
+            inbox_messages: inbox.len(),
+            inbox_dropped: inbox.dropped(),
         });
         let now = self.clock.now();
         self.runner.take_ended(now);

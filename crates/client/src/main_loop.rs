@@ -75,7 +75,7 @@ impl<R: FnMut() -> Result<Settings, MistakeList>> MainLoop<R> {
     pub(crate) async fn run(&mut self, signals: &mut Signals) -> std::io::Result<()> {
         loop {
             self.pulse.beat();
-            self.agent.advance(self.inbox_sender.dropped());
+            self.agent.advance(&self.inbox_sender);
             if self.agent.gives_up_connection() {
                 tracing::warn!("no server answers over this connection to Redis: trying another one");
                 self.redis.reconnect();

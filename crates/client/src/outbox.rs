@@ -157,7 +157,8 @@ impl Outbox {
             }
             // A message that fails here is in the ring, said again, or asked for: nothing is queued a second time.
             let Some(outcome) = shutdown.run_until_cancelled(link.publish_all(&batch)).await else { return };
-            self.queue().publishing = false;
+            let lost = if outcome.is_ok() { 0 } else { batch.len() as u64 };
+            self.queue().published(lost);
             if let Err(error) = &outcome
                 && !matches!(error, hostwatch_bus::Error::Disconnected)
                 && let Some(suppressed) = complaints.allow((), std::time::Instant::now())
@@ -202,6 +203,12 @@ impl Queue {
             let removed = self.remove(report) || self.remove(|_| true);
             self.dropped += u64::from(removed);
         }
+    }
+
+    /// The batch that was taken last is done with; so many of its messages were not published.
+    fn published(&mut self, lost: u64) {
+        self.publishing = false;
+        self.dropped += lost;
     }
 
     /// Removes the oldest message of which `which` is true, if there is one.

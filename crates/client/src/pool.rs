@@ -100,6 +100,12 @@ impl Pool {
         async move { shared.ended.notified().await }
     }
 
+    /// How many runs wait for a thread.
+    #[must_use]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.queue().waiting.len()
+    }
+
     /// Moves the runs that have ended to `finished`.
     pub(crate) fn take_finished(&self, finished: &mut Vec<Finished>) {
         finished.append(&mut self.shared.queue().finished);

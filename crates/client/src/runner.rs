@@ -179,6 +179,12 @@ impl Runner {
         self.deadline = self.services.values().filter_map(Service::deadline).min();
     }
 
+    /// How many runs wait for a thread.
+    #[must_use]
+    pub(crate) fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
     /// Ends what is overdue, begins what is due, and returns what is to be reported. `wall_millis` is the wall clock.
     pub(crate) fn advance(&mut self, now: Moment, wall_millis: u64) -> Vec<Batch> {
         self.end_overdue(now);

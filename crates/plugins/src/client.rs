@@ -96,6 +96,8 @@ fn report_delivery(delivery: &Delivery, samples: &mut Samples) {
         ("hostwatch_client_ring_bytes", "What the ring holds.", delivery.ring_bytes),
         ("hostwatch_client_ring_limit_bytes", "What the ring may hold.", delivery.ring_limit_bytes),
         ("hostwatch_client_outbox_messages", "Messages that wait to be published.", delivery.outbox_messages),
+        ("hostwatch_client_inbox_messages", "Commands that wait to be read.", delivery.inbox_messages),
+        ("hostwatch_client_runs_waiting", "Runs of services that wait for a thread.", delivery.runs_waiting),
     ];
     for (name, help, value) in gauges {
         samples.gauge(name, help, value as f64);
@@ -164,6 +166,8 @@ mod tests {
                         hostwatch_client_ring_bytes 2\n\
                         hostwatch_client_ring_limit_bytes 3\n\
                         hostwatch_client_outbox_messages 0\n\
+                        hostwatch_client_inbox_messages 0\n\
+                        hostwatch_client_runs_waiting 0\n\
                         hostwatch_client_ring_dropped_total 4\n\
                         hostwatch_client_outbox_dropped_total 0\n\
                         hostwatch_client_inbox_dropped_total 0\n\

@@ -49,6 +49,10 @@ pub struct Delivery {
     pub outbox_messages: usize,
     /// Messages that have left that queue unpublished.
     pub outbox_dropped: u64,
+    /// Runs of services that wait for a thread.
+    pub runs_waiting: usize,
+    /// Commands of servers that wait to be read.
+    pub inbox_messages: usize,
     /// Commands of servers that found no room.
     pub inbox_dropped: u64,
 }

@@ -55,12 +55,12 @@ pub(crate) struct Snapshot {
     pub books: Books,
     /// Counts since the host is known, over all epochs.
     pub totals: Totals,
-    /// Messages that were dropped because the host said too much.
-    pub flooded: u64,
-    /// What the host said that was refused: messages, and families of another type than the fleet's.
-    pub refused: u64,
+    /// What it did wrong.
+    pub faults: Faults,
     /// Layouts that the host brought and that no host used before.
     pub new_layouts: u64,
+    /// Reports that wait for a layout.
+    pub parked: usize,
     /// Its services, sorted by name.
     pub services: Vec<Arc<Service>>,
 }
@@ -91,6 +91,15 @@ impl fmt::Display for Rival {
             self.epoch, self.version
         )
     }
+}
+
+/// What somebody did wrong, whoever speaks under the id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Messages that were dropped because there were too many.
+    pub flooded: u64,
+    /// What was refused: messages, and families of another type than the fleet's.
+    pub refused: u64,
 }
 
 /// The books of one epoch: `sequence - baseline = received + lost + outstanding`.
@@ -145,6 +154,10 @@ pub(crate) struct Summary {
     pub synchronized: bool,
     /// The counts of hosts that are gone.
     pub departed: Totals,
+    /// Reports that found no room while they waited for a layout.
+    pub parked_dropped: u64,
+    /// What ids did wrong that are no hosts, since they never said a hello that was heard.
+    pub strangers: BTreeMap<HostId, Faults>,
 }
 
 impl Directory {

@@ -133,7 +133,7 @@ pub async fn run(
         Judge::new(Arc::clone(&board), Arc::clone(&directory), Arc::clone(&job), state.load_alerts()?, Now::read());
     let (feed, observations) = judge::feed();
     let page = Page { directory, board, metrics: metrics.clone(), job };
-    let gate = Gate::new(web, metrics.logins_refused.clone());
+    let gate = Gate::new(web, &metrics);
     let app = http::App::new(page, settings.web.external_url.clone(), link.state(), outbox.clone(), Arc::clone(&gate));
     let (reloads_sender, reloads) = mpsc::channel(1);
 

@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     pub judge_dropped: IntCounter,
     /// Configuration keys that are not yet written or deleted as they should be.
     pub outbox_keys: IntGauge,
+    /// Messages to hosts that wait to be sent, subscriptions among them.
+    pub outbox_messages: IntGauge,
     /// Messages to hosts that found the outbox full, or Redis away.
     pub outbox_dropped: IntCounter,
     /// Whether the last reload put a configuration in force.
@@ -42,6 +44,8 @@ pub(crate) struct Metrics {
     pub web_reload_successful: IntGauge,
     /// Requests with a wrong user or password.
     pub logins_refused: IntCounter,
+    /// Requests that were turned away because too many passwords were being checked.
+    pub logins_rejected: IntCounter,
     /// Connections that ended before they were encrypted.
     pub handshakes_failed: IntCounter,
 }
@@ -110,6 +114,11 @@ impl Metrics {
                 "hostwatch_outbox_keys",
                 "Configuration keys that are not yet in Redis as they should be.",
             )?,
+            outbox_messages: gauge(
+                &registry,
+                "hostwatch_outbox_messages",
+                "Messages to hosts, and subscriptions, that wait to be sent.",
+            )?,
             outbox_dropped: counter(
                 &registry,
                 "hostwatch_outbox_dropped_total",
@@ -134,6 +143,11 @@ impl Metrics {
                 &registry,
                 "hostwatch_http_logins_refused_total",
                 "Requests with a wrong user or password.",
+            )?,
+            logins_rejected: counter(
+                &registry,
+                "hostwatch_http_logins_rejected_total",
+                "Requests turned away because too many passwords were being checked already.",
             )?,
             handshakes_failed: counter(
                 &registry,

@@ -96,7 +96,7 @@ impl Outbox {
                 Encoded::Say(host, bytes) => queue.said.push_back((host, bytes)),
             }
         }
-        self.shared.metrics.outbox_keys.set(queue.keys.len() as i64);
+        self.shared.show(&queue);
         drop(queue);
         self.shared.changed.notify_one();
     }
@@ -168,7 +168,7 @@ impl Outbox {
             self.shared.metrics.outbox_dropped.inc_by(said.len() as u64);
             failure = failure.or(Some(error));
         }
-        self.shared.metrics.outbox_keys.set(self.waiting_keys() as i64);
+        self.shared.show(&self.shared.lock());
         failure.map_or(Turn::Done, Turn::Failed)
     }
 
@@ -204,7 +204,7 @@ impl Outbox {
         self.shared.metrics.outbox_dropped.inc_by(queue.said.len() as u64);
         queue.said.clear();
         queue.keys.clear();
-        self.shared.metrics.outbox_keys.set(0);
+        self.shared.show(&queue);
     }
 
     fn encode(&self, effect: Effect) -> Option<Encoded> {
@@ -250,6 +250,12 @@ async fn pause(state: &mut watch::Receiver<LinkState>, shutdown: &Shutdown) {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows how much waits.
+    fn show(&self, queue: &Queue) {
+        self.metrics.outbox_keys.set(queue.keys.len() as i64);
+        self.metrics.outbox_messages.set((queue.said.len() + queue.listen.len() + queue.ignore.len()) as i64);
     }
 }
 

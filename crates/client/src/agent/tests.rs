@@ -32,7 +32,7 @@ fn agent(clock: Clock) -> Agent {
 #[tokio::test(start_paused = true)]
 async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
     let clock = Clock::start();
-    let mut agent = agent(clock);
+    let (mut agent, (inbox, _commands)) = (agent(clock), hostwatch_bus::inbox(1, 1));
     let (name, interval_ms) = ("load".parse().unwrap(), INTERVAL.as_secs() * 1_000);
     let service =
         ServiceConfig { name, plugin: "load".to_owned(), interval_ms, timeout_ms: None, parameters: BTreeMap::new() };
@@ -43,11 +43,11 @@ async fn a_tick_that_comes_a_little_late_needs_no_heartbeat_before_it() {
     let end = agent.runner.next().unwrap() + INTERVAL * 100;
     for turn in 0_u64.. {
         let begins = agent.runner.next().unwrap() <= clock.now();
-        agent.advance(0);
+        agent.advance(&inbox);
         if begins {
             // In real time, while the clock stands still.
             agent.ended().await;
-            agent.advance(0);
+            agent.advance(&inbox);
         }
         let next = agent.next();
         if next.min(agent.runner.next().unwrap()) >= end {

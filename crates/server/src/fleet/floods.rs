@@ -19,16 +19,17 @@ impl Fleet {
     pub(crate) fn on_floods(&mut self, floods: Vec<Flood>, now: Now) {
         for Flood { channel, dropped } in floods {
             *self.summary.refused.entry("flood").or_default() += dropped;
-            let Some((speaker, kind)) = self.names.parse(&channel) else { continue };
+            let Some((speaker, kind)) = channel.as_deref().and_then(|channel| self.names.parse(channel)) else {
+                continue;
+            };
             let Some(id) = speaker.parse::<HostId>().ok() else { continue };
+            self.blame(&id, |faults| faults.flooded += dropped);
             if let Some(host) = self.hosts.get_mut(&id) {
-                host.flooded = host.flooded.saturating_add(dropped);
                 // Hellos come by a pattern, which one host cannot be taken out of.
                 if kind == Channel::Reports && host.is_known() && host.muted_until.is_none() {
                     host.muted_until = Some(now.monotonic + MUTED_FOR);
                     self.effects.push(Effect::Ignore(id.clone()));
                 }
-                self.mark(&id);
             }
             if let Some(others) = self.log_limit.allow("flood", now.monotonic) {
                 warn!(host = %id, "{id} floods: {dropped} of its messages were dropped; {others} others did the like before");

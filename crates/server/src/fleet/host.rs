@@ -13,7 +13,7 @@ use super::life::{Pulse, State};
 use super::repair::Repair;
 use super::reports::Parked;
 use crate::clock::Now;
-use crate::directory::{Books, Entry, Rival, SeriesBlock, Service, Snapshot};
+use crate::directory::{Books, Entry, Faults, Rival, SeriesBlock, Service, Snapshot};
 use crate::inventory::{Labels, Origin, Plan};
 use crate::judge::{HostFacts, Observation};
 use crate::layouts::PreparedLayout;
@@ -56,10 +56,7 @@ pub(super) struct Host {
     pub(super) muted_until: Option<Instant>,
     /// When that ended last: what it said before, nobody could hear.
     pub(super) unmuted: Option<Instant>,
-    /// Its messages that were dropped because it said too much.
-    pub(super) flooded: u64,
-    /// What it said that was refused.
-    pub(super) refused: u64,
+    pub(super) faults: Faults,
     /// Layouts that it brought and that no host used before.
     pub(super) new_layouts: u64,
     pub(super) clock: HostClock,
@@ -100,9 +97,9 @@ impl Host {
             clock_skew_seconds: None,
             books: Books::default(),
             totals: Totals::default(),
-            flooded: 0,
-            refused: 0,
+            faults: Faults::default(),
             new_layouts: 0,
+            parked: 0,
             services: Vec::new(),
         };
         Self {
@@ -128,8 +125,7 @@ impl Host {
             repair: Repair::default(),
             muted_until: None,
             unmuted: None,
-            flooded: 0,
-            refused: 0,
+            faults: Faults::default(),
             new_layouts: 0,
             clock: HostClock::default(),
             last_report_ms: None,
@@ -273,9 +269,9 @@ impl Host {
             clock_skew_seconds: self.clock.skew_seconds(),
             books: self.ledger.books(self.current),
             totals: self.ledger.totals(),
-            flooded: self.flooded,
-            refused: self.refused,
+            faults: self.faults,
             new_layouts: self.new_layouts,
+            parked: self.parked.len(),
             services: self.services.values().map(|newest| Arc::clone(&newest.result)).collect(),
         });
     }

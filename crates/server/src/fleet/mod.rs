@@ -36,7 +36,7 @@ pub(crate) use life::State;
 pub(crate) use saved::Saved;
 
 use crate::clock::Now;
-use crate::directory::{Directory, Summary};
+use crate::directory::{Directory, Faults, Summary};
 use crate::inventory::Inventory;
 use crate::judge::Observation;
 use crate::layouts::Layouts;
@@ -45,6 +45,8 @@ use host::Host;
 
 /// The most hosts that may wait for somebody to configure them.
 const MAX_PENDING: usize = 10_000;
+/// So many ids of which only bad things are known are remembered.
+const MAX_STRANGERS: usize = 1_000;
 /// So many heartbeats may be missed before a host counts as stale.
 const MISSED_HEARTBEATS: u32 = 3;
 /// The most hosts in all: the ids that an unguarded Redis lets anybody make up are not without end.
@@ -262,8 +264,9 @@ impl Fleet {
         (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 
-    fn insert(&mut self, host: Host) {
+    fn insert(&mut self, mut host: Host) {
         let id = host.id.clone();
+        host.faults = self.summary.strangers.remove(&id).unwrap_or_default();
         self.members_changed = true;
         self.hosts.insert(id.clone(), host);
         self.mark(&id);
@@ -281,6 +284,9 @@ impl Fleet {
     fn remove(&mut self, id: &HostId) {
         let Some(host) = self.hosts.remove(id) else { return };
         self.summary.departed += host.ledger.totals();
+        if host.faults != Faults::default() && self.summary.strangers.len() < MAX_STRANGERS {
+            self.summary.strangers.insert(id.clone(), host.faults);
+        }
         self.members_changed = true;
         if host.is_known() {
             self.observations.push(Observation::Removed(id.clone()));
@@ -289,11 +295,13 @@ impl Fleet {
         }
     }
 
-    /// Something that the host said was refused.
-    fn blame(&mut self, id: &HostId) {
+    /// Notes what a host did wrong, or whoever else speaks under this id.
+    fn blame(&mut self, id: &HostId, note: impl FnOnce(&mut Faults)) {
         if let Some(host) = self.hosts.get_mut(id) {
-            host.refused = host.refused.saturating_add(1);
+            note(&mut host.faults);
             self.mark(id);
+        } else if self.summary.strangers.contains_key(id) || self.summary.strangers.len() < MAX_STRANGERS {
+            note(self.summary.strangers.entry(id.clone()).or_default());
         }
     }
 
@@ -301,7 +309,7 @@ impl Fleet {
         *self.summary.refused.entry(refusal.reason).or_default() += 1;
         // Only its own account can publish there, so that it is the culprit whatever the message says.
         if let Some(speaker) = self.names.parse(channel).and_then(|(speaker, _)| speaker.parse::<HostId>().ok()) {
-            self.blame(&speaker);
+            self.blame(&speaker, |faults| faults.refused += 1);
         }
         if let Some(suppressed) = self.log_limit.allow(refusal.reason, now.monotonic) {
             let channel: String = channel.chars().take(200).collect();

@@ -43,14 +43,22 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// Keeps a message; when there is no room, the oldest ones go, and stay gaps.
-    fn push(&mut self, message: &[u8]) {
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Keeps a message; when there is no room, the oldest ones go, and stay gaps. How many went.
+    fn push(&mut self, message: &[u8]) -> u64 {
+        let mut dropped = 0;
         self.bytes += message.len();
         self.messages.push_back(message.to_vec());
         while self.messages.len() > MAX_PARKED || self.bytes > MAX_PARKED_BYTES {
             let Some(oldest) = self.messages.pop_front() else { break };
             self.bytes -= oldest.len();
+            dropped += 1;
         }
+        dropped
     }
 
     fn take(&mut self) -> VecDeque<Vec<u8>> {
@@ -147,12 +155,13 @@ impl Fleet {
                 }
             }
         } else {
-            host.parked.push(message);
+            let dropped = host.parked.push(message);
             host.parked.hold(found.into_values(), now);
             let layouts: Vec<LayoutId> = missing.into_iter().filter(|layout| host.parked.ask(*layout, now)).collect();
             if !layouts.is_empty() {
                 self.effects.push(Effect::Say(id.clone(), ServerBody::WantLayout(WantLayout { layouts })));
             }
+            self.summary.parked_dropped += dropped;
         }
         self.changed_now(id, now);
         Ok(())
@@ -215,7 +224,7 @@ impl Fleet {
             self.known_host(id)?.new_layouts += u64::from(is_new);
             if self.layouts.disagrees(&layout) {
                 *self.summary.refused.entry("family_type").or_default() += 1;
-                self.blame(id);
+                self.blame(id, |faults| faults.refused += 1);
             }
             found.insert(layout.id(), layout);
         }

@@ -169,7 +169,7 @@ mod tests {
         let outbox = Outbox::new(Names::new("hostwatch").unwrap(), identity, metrics.clone());
         let waiting = LinkState::Waiting { since: std::time::Instant::now(), attempts: 0, reason: String::new() };
         let (_link, link) = watch::channel(waiting);
-        let gate = Gate::new(WebConfig::default(), metrics.logins_refused.clone());
+        let gate = Gate::new(WebConfig::default(), &metrics);
         let app = App::new(page, None, link, outbox, gate);
         let ask = || metrics::metrics(State(app.clone()), HeaderMap::new());
         let held = Arc::clone(&app.pages).acquire_many_owned(MAX_PAGES as u32).await.unwrap();

@@ -2,6 +2,7 @@
 //! host is cannot get lost: of each host only the newest word waits.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hostwatch_wire::HostId;
@@ -12,8 +13,9 @@ use crate::directory::Service;
 use crate::fleet::State;
 use crate::inventory::{FleetRule, Labels, Plan};
 
-/// So many reports may wait.
+/// So many reports may wait, and so many values of theirs, of eight bytes each.
 const REPORTS: usize = 1 << 15;
+const VALUES: usize = 1 << 25;
 
 /// What the fleet has to tell.
 #[derive(Debug)]
@@ -67,6 +69,12 @@ pub(crate) struct Report {
     pub services: Vec<Arc<Service>>,
 }
 
+impl Report {
+    fn values(&self) -> usize {
+        self.services.iter().filter_map(|service| service.series.as_ref()).map(|block| block.values.len()).sum()
+    }
+}
+
 /// The fleet's end.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -100,6 +108,8 @@ struct Shared {
     /// Written by the fleet, taken by the judge; held for a moment only.
     changes: Mutex<Option<Changes>>,
     arrived: Notify,
+    /// Values of the reports that wait. Only the fleet adds, only the judge takes away.
+    values: AtomicUsize,
 }
 
 /// Both ends.
@@ -132,7 +142,14 @@ impl Feed {
             self.shared.arrived.notify_one();
         }
         for report in reports {
-            self.dropped += u64::from(self.reports.try_send(report).is_err());
+            let values = report.values();
+            let fits = self.shared.values.load(Ordering::Relaxed) + values <= VALUES;
+            // Added first: the judge may have taken it before this goes on.
+            self.shared.values.fetch_add(values, Ordering::Relaxed);
+            if !fits || self.reports.try_send(report).is_err() {
+                self.shared.values.fetch_sub(values, Ordering::Relaxed);
+                self.dropped += 1;
+            }
         }
     }
 
@@ -170,17 +187,51 @@ impl FeedReceiver {
         tokio::select! {
             biased;
             () = self.shared.arrived.notified() => None,
-            Some(report) = self.reports.recv() => Some(report),
+            Some(report) = self.reports.recv() => Some(self.taken(report)),
         }
     }
 
     /// A further report, if one waits.
     pub(crate) fn try_recv(&mut self) -> Option<Report> {
-        self.reports.try_recv().ok()
+        self.reports.try_recv().ok().map(|report| self.taken(report))
+    }
+
+    fn taken(&self, report: Report) -> Report {
+        self.shared.values.fetch_sub(report.values(), Ordering::Relaxed);
+        report
     }
 
     /// What changed since the last call. To be taken before the reports that were received.
     pub(super) fn changes(&self) -> Option<Changes> {
         self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hostwatch_wire::{EncodedLayout, Layout, Status};
+
+    use super::*;
+    use crate::directory::SeriesBlock;
+    use crate::layouts::Layouts;
+
+    #[test]
+    fn what_waits_is_bounded_in_values_too() {
+        let (mut feed, mut receiver) = feed();
+        let layout = Layouts::default().intern(&EncodedLayout::new(&Layout::default())).unwrap();
+        let values: Arc<[f64]> = vec![0.0; VALUES / 4].into();
+        let series = Some(SeriesBlock { layout, values, hidden: Arc::default() });
+        let service = Arc::new(Service { name: "s".into(), status: Status::Ok, message: None, duration_us: 1, series });
+        let report = || {
+            let services = vec![Arc::clone(&service)];
+            Observation::Report(Report { host: "web".parse().unwrap(), age_ms: 0, fresh: true, services })
+        };
+        feed.tell((0..5).map(|_| report()).collect());
+        assert_eq!((feed.waiting(), feed.dropped()), (4, 1));
+        assert!(receiver.try_recv().is_some());
+        feed.tell(vec![report(), report()]);
+        assert_eq!((feed.waiting(), feed.dropped()), (4, 2));
+        while receiver.try_recv().is_some() {}
+        assert_eq!(receiver.shared.values.load(Ordering::Relaxed), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use hostwatch_wire::{MetricType, Status, text};
 
 use super::{Row, Sink};
-use crate::directory::{Snapshot, Summary};
+use crate::directory::{Faults, Snapshot, Summary};
 use crate::fleet::{State, Totals};
 
 /// A family with at most one sample a host.
@@ -96,13 +96,13 @@ pub(crate) const FIGURES: &[Figure] = &[
         name: "hostwatch_host_messages_flooded_total",
         kind: MetricType::Counter,
         help: "Messages of the host that were dropped because it said more than any host may.",
-        value: |host| Some(host.flooded as f64),
+        value: |host| Some(host.faults.flooded as f64),
     },
     Figure {
         name: "hostwatch_host_messages_refused_total",
         kind: MetricType::Counter,
         help: "What the host said that was refused: messages, and families whose type is another one in the fleet.",
-        value: |host| Some(host.refused as f64),
+        value: |host| Some(host.faults.refused as f64),
     },
     Figure {
         name: "hostwatch_host_layouts_total",
@@ -118,10 +118,32 @@ pub(crate) const FIGURES: &[Figure] = &[
     },
 ];
 
-/// Writes all families about hosts and fleet. Hosts that nobody configured are counted, but have no series.
-pub(super) fn write<W: Write>(rows: &[Row], summary: &Summary, sink: &mut Sink<W>) -> io::Result<()> {
+type Fault = fn(&Faults) -> u64;
+
+/// Of these families whoever has a sample did something wrong, host or not.
+const FAULTS: [(&str, Fault); 2] = [
+    ("hostwatch_host_messages_flooded_total", |faults| faults.flooded),
+    ("hostwatch_host_messages_refused_total", |faults| faults.refused),
+];
+
+/// Who is no host, with the labels that a host of that id would have.
+pub(super) struct Stranger {
+    pub(super) labels: Vec<u8>,
+    pub(super) faults: Faults,
+}
+
+/// Writes all families about hosts and fleet. Hosts that nobody configured are counted, but have no series, unless they do
+/// something wrong; nor have strangers.
+pub(super) fn write<W: Write>(
+    rows: &[Row],
+    strangers: &[Stranger],
+    summary: &Summary,
+    sink: &mut Sink<W>,
+) -> io::Result<()> {
     write_fleet(rows, summary, sink);
-    let known: Vec<&Row> = rows.iter().filter(|row| row.snapshot.state != State::Pending).collect();
+    let (pending, known): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.snapshot.state == State::Pending);
+    let pending = pending.iter().map(|row| (&row.labels, &row.snapshot.faults));
+    let others: Vec<_> = pending.chain(strangers.iter().map(|stranger| (&stranger.labels, &stranger.faults))).collect();
     for figure in FIGURES {
         sink.header(figure.name, figure.kind, figure.help);
         for row in &known {
@@ -129,6 +151,12 @@ pub(super) fn write<W: Write>(rows: &[Row], summary: &Summary, sink: &mut Sink<W
                 write_sample(&mut sink.buffer, figure.name, &[], &row.labels, value);
             }
             sink.flush_if_full()?;
+        }
+        for (_, fault) in FAULTS.iter().filter(|(name, _)| *name == figure.name) {
+            for (labels, faults) in others.iter().filter(|(_, faults)| fault(faults) > 0) {
+                write_sample(&mut sink.buffer, figure.name, &[], labels, fault(faults) as f64);
+                sink.flush_if_full()?;
+            }
         }
     }
     labelled(
@@ -221,6 +249,16 @@ fn write_fleet<W: Write>(rows: &[Row], summary: &Summary, sink: &mut Sink<W>) {
     for (reason, count) in &summary.refused {
         write_sample(&mut sink.buffer, name, &[("reason", reason)], b"} ", *count as f64);
     }
+    let parked: usize = rows.iter().map(|row| row.snapshot.parked).sum();
+    sink.header("hostwatch_reports_parked", MetricType::Gauge, "Reports that wait until their host sends the layout.");
+    write_sample(&mut sink.buffer, "hostwatch_reports_parked", &[], b"} ", parked as f64);
+    let name = "hostwatch_reports_parked_dropped_total";
+    sink.header(
+        name,
+        MetricType::Counter,
+        "Reports that found no room while they waited for a layout; they are asked for again.",
+    );
+    write_sample(&mut sink.buffer, name, &[], b"} ", summary.parked_dropped as f64);
     let name = "hostwatch_config_conflict";
     let help = "Whether another server with other files writes the configuration of our hosts.";
     sink.header(name, MetricType::Gauge, help);

@@ -14,12 +14,14 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use hostwatch_wire::MetricType;
 use hostwatch_wire::text::{self, Format};
+use hostwatch_wire::{HostId, MetricType};
 
-use crate::directory::{Directory, Snapshot};
+use crate::directory::{Directory, Faults, Snapshot};
 use crate::judge::Board;
 use crate::metrics::Metrics;
+
+use figures::Stranger;
 
 pub(crate) use figures::FIGURES;
 
@@ -64,7 +66,11 @@ impl Page {
         let mut names: HashSet<String> = figures::names().map(str::to_owned).collect();
         names.extend(own.names().chain(of_hosts.names()).map(str::to_owned));
         let mut sink = Sink::new(writer, format, names);
-        figures::write(&rows, &self.directory.summary(), &mut sink)?;
+        let summary = self.directory.summary();
+        let stranger =
+            |(id, faults): (&HostId, &Faults)| Stranger { labels: self.host_labels(id.as_str()), faults: *faults };
+        let strangers: Vec<Stranger> = summary.strangers.iter().map(stranger).collect();
+        figures::write(&rows, &strangers, &summary, &mut sink)?;
         alerts::write(&view, &mut sink)?;
         of_hosts.write(&mut own, &mut sink)?;
         own.write(&mut sink)?;

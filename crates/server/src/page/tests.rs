@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use hostwatch_testkit::Page as Parsed;
-use hostwatch_wire::{EncodedLayout, Family, HostId, Label, Layout, MetricType, Series, Status, Suffix};
+use hostwatch_wire::{EncodedLayout, Family, Label, Layout, MetricType, Series, Status, Suffix};
 
 use super::*;
-use crate::directory::{Books, Entry, SeriesBlock, Service};
+use crate::directory::{Books, Entry, SeriesBlock, Service, Summary};
 use crate::fleet::{State, Totals};
 use crate::layouts::Layouts;
 
@@ -15,6 +15,7 @@ use crate::layouts::Layouts;
 struct Rig {
     layouts: Layouts,
     hosts: Vec<Arc<Entry>>,
+    summary: Summary,
 }
 
 impl Rig {
@@ -44,8 +45,8 @@ impl Rig {
             clock_skew_seconds: None,
             books: Books::default(),
             totals: Totals { received: 3, ..Totals::default() },
-            flooded: 0,
-            refused: 0,
+            faults: Faults::default(),
+            parked: 0,
             new_layouts: 0,
             services: services.collect(),
         };
@@ -55,6 +56,7 @@ impl Rig {
     fn text(self) -> String {
         let directory = Arc::new(Directory::default());
         directory.set_hosts(self.hosts);
+        directory.set_summary(self.summary);
         let page = Page { directory, board: Arc::default(), metrics: Metrics::new().unwrap(), job: "node".into() };
         let mut text = Vec::new();
         page.write(&mut text, Format::Text).unwrap();
@@ -159,6 +161,25 @@ fn the_servers_own_families_are_shared_or_stand() {
     let page = Parsed::parse(&text).unwrap();
     assert_eq!(page.series("process_cpu_seconds_total").count(), 2);
     assert_eq!(page.series("process_open_fds").count(), 1, "ours is a gauge");
+}
+
+#[test]
+fn whoever_does_wrong_is_shown_host_or_not() {
+    let mut rig = Rig::default();
+    rig.host("good", State::Up, &[]);
+    rig.host("quiet", State::Pending, &[]);
+    rig.host("new", State::Pending, &[]);
+    let snapshot = rig.hosts[2].snapshot();
+    let faults = Faults { flooded: 3, refused: 0 };
+    rig.hosts[2].set(Snapshot { faults, ..(*snapshot).clone() });
+    let stranger = ("evil".parse::<HostId>().unwrap(), Faults { flooded: 0, refused: 2 });
+    rig.summary.strangers.insert(stranger.0, stranger.1);
+    let page = rig.page();
+    let figure = |name: &str, instance: &str| page.value(name, &[("instance", instance), ("job", "node")]);
+    let flooded = ["good", "quiet", "new", "evil"].map(|host| figure("hostwatch_host_messages_flooded_total", host));
+    assert_eq!(flooded, [Some(0.0), None, Some(3.0), None]);
+    let refused = ["good", "quiet", "new", "evil"].map(|host| figure("hostwatch_host_messages_refused_total", host));
+    assert_eq!(refused, [Some(0.0), None, None, Some(2.0)]);
 }
 
 #[test]

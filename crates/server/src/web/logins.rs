@@ -13,6 +13,8 @@ use prometheus::IntCounter;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::metrics::Metrics;
+
 /// Logins that are remembered, each a user with a password: more than there are Prometheus servers and people.
 const MAX_KNOWN: usize = 256;
 /// Passwords that are hashed at once: whoever guesses takes one processor at most.
@@ -57,16 +59,18 @@ pub(super) struct Logins {
     waiting: Semaphore,
     /// Wrong users or passwords; a request without any is how a browser begins.
     refused: IntCounter,
+    rejected: IntCounter,
 }
 
 impl Logins {
-    pub(super) fn new(refused: IntCounter) -> Self {
+    pub(super) fn new(metrics: &Metrics) -> Self {
         Self {
             salt: rand::random(),
             known: Mutex::default(),
             hashing: Arc::new(Semaphore::new(MAX_HASHING)),
             waiting: Semaphore::new(MAX_WAITING),
-            refused,
+            refused: metrics.logins_refused.clone(),
+            rejected: metrics.logins_rejected.clone(),
         }
     }
 
@@ -79,7 +83,10 @@ impl Logins {
         if known.is_some() && self.known().contains(&login) {
             return Admission::Granted;
         }
-        let Ok(_waiting) = self.waiting.try_acquire() else { return Admission::Busy };
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            self.rejected.inc();
+            return Admission::Busy;
+        };
         let Ok(turn) = Arc::clone(&self.hashing).acquire_owned().await else { return Admission::Busy };
         let hash = hash.clone();
         let right = tokio::task::spawn_blocking(move || {
@@ -147,7 +154,7 @@ mod tests {
     }
 
     fn logins() -> Logins {
-        Logins::new(IntCounter::new("refused", "refused").unwrap())
+        Logins::new(&Metrics::new().unwrap())
     }
 
     fn headers(authorization: &str) -> HeaderMap {

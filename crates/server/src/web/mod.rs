@@ -16,8 +16,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use hostwatch_daemon::settings::{Located, Mistakes};
-use prometheus::IntCounter;
 use rustls::ServerConfig;
+
+use crate::metrics::Metrics;
 
 pub(crate) use logins::Admission;
 pub(crate) use watch::{Change, Watch};
@@ -70,10 +71,10 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// With `config` in force; `refused` counts wrong passwords.
+    /// With `config` in force; who is not let in is counted in `metrics`.
     #[must_use]
-    pub(crate) fn new(config: WebConfig, refused: IntCounter) -> Arc<Self> {
-        Arc::new(Self { config: ArcSwap::from_pointee(config), logins: Logins::new(refused) })
+    pub(crate) fn new(config: WebConfig, metrics: &Metrics) -> Arc<Self> {
+        Arc::new(Self { config: ArcSwap::from_pointee(config), logins: Logins::new(metrics) })
     }
 
     /// What is in force now.

@@ -74,9 +74,9 @@ mod tests {
     use std::path::Path;
 
     use hostwatch_daemon::settings::{Document, Environment, Located};
-    use prometheus::IntCounter;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     const USERS: &str = "basic_auth_users:\n  bob: $2b$04$v62KeX.5E7mP1LkLcHjuZevaSidmd5QnpZPXcvmrhDmw2YEg9Du/C\n";
 
@@ -105,7 +105,7 @@ mod tests {
         let write = |text: &str| std::fs::write(&file, text).unwrap();
         write(USERS);
         let config = WebConfig::load(&located(&file), &Mistakes::default());
-        let gate = Gate::new(config, IntCounter::new("refused", "refused").unwrap());
+        let gate = Gate::new(config, &Metrics::new().unwrap());
         let mut watch = Watch::new(Arc::clone(&gate));
         assert_eq!(looks(&mut watch, 2), ["nothing"; 2]);
 
@@ -135,7 +135,7 @@ mod tests {
         let file = directory.path().join("web.yml");
         std::fs::write(&file, USERS).unwrap();
         let load = || WebConfig::load(&located(&file), &Mistakes::default());
-        let gate = Gate::new(load(), IntCounter::new("refused", "refused").unwrap());
+        let gate = Gate::new(load(), &Metrics::new().unwrap());
         let mut watch = Watch::new(Arc::clone(&gate));
         std::fs::write(&file, "nonsense: 1\n").unwrap();
         assert_eq!(looks(&mut watch, 3), ["nothing", "refused", "nothing"]);

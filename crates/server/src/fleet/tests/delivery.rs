@@ -26,8 +26,10 @@ fn what_waits_is_bounded() {
     for seq in 2..500 {
         rig.report("web", 1, seq, 0.5);
     }
+    assert_eq!(rig.host("web").parked, 64);
     rig.say("web", 1, HostBody::Layouts(Layouts { layouts: vec![layout("node_load1", MetricType::Gauge)] }));
     let books = rig.host("web").books;
+    assert_eq!((rig.directory.summary().parked_dropped, rig.host("web").parked), (498 - 64, 0));
     assert_eq!((books.received, books.sequence), (64, 499));
     assert_eq!(books.sequence - books.baseline, books.received + books.lost + books.outstanding);
 }

@@ -93,7 +93,7 @@ fn a_host_that_is_not_listened_to_is_not_down() {
     let mut rig = Rig::new(WEB);
     rig.hello("web", 1);
     rig.report("web", 1, 1, 1.0);
-    let channel = "hostwatch:{web}:reports".into();
+    let channel = Some("hostwatch:{web}:reports".to_owned());
     rig.fleet.on_floods(vec![hostwatch_bus::Flood { channel, dropped: 9 }], rig.now);
     assert!(rig.effects().contains(&Effect::Ignore(id("web"))));
     for _ in 0..119 {
@@ -103,6 +103,31 @@ fn a_host_that_is_not_listened_to_is_not_down() {
     assert!(rig.effects().contains(&Effect::Listen(id("web"))));
     rig.pass(SECOND);
     assert_eq!(rig.host("web").state, State::Down, "it was listened to for a minute, and was silent");
+}
+
+#[test]
+fn whoever_does_wrong_is_named_though_he_is_no_host() {
+    let mut rig = Rig::new("");
+    let flood = |channel: &str| hostwatch_bus::Flood { channel: Some(channel.to_owned()), dropped: 5 };
+    let channels = ["hostwatch:{web}:reports", "hostwatch:{web}:join", "hostwatch:{a b}:join", "nobody's"];
+    rig.fleet.on_floods(channels.map(flood).into(), rig.now);
+    rig.fleet.on_floods(vec![hostwatch_bus::Flood { channel: None, dropped: 7 }], rig.now);
+    rig.raw("hostwatch:{web}:reports", b"?");
+    rig.effects();
+    assert_eq!(rig.refused("flood"), 27);
+    let known = Faults { flooded: 10, refused: 1 };
+    assert_eq!(rig.directory.summary().strangers, BTreeMap::from([(id("web"), known)]));
+    rig.hello("web", 1);
+    rig.raw("hostwatch:{web}:reports", b"?");
+    assert_eq!((rig.host("web").faults, rig.host("web").state), (Faults { refused: 2, ..known }, State::Pending));
+    assert!(rig.directory.summary().strangers.is_empty());
+    rig.pass(3_600 * SECOND);
+    assert!(rig.directory.host("web").is_none());
+    assert_eq!(rig.directory.summary().strangers.len(), 1, "it is not forgotten");
+    for stranger in 0..2 * MAX_STRANGERS {
+        rig.raw(&format!("hostwatch:{{x{stranger}}}:join"), b"?");
+    }
+    assert_eq!(rig.directory.summary().strangers.len(), MAX_STRANGERS);
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(crate) struct PreparedFamily {
 /// A name with a type, shared by all layouts that have it.
 #[derive(Debug)]
 pub(crate) struct SharedFamily {
-    /// Counts up with every new one: of two types for one name the older stands.
+    /// Counts up with every new one: of two types for one name that are as frequent the older stands.
     pub order: u64,
     /// The name of the family.
     pub name: String,
@@ -102,12 +102,6 @@ impl Layouts {
         Ok(prepared)
     }
 
-    /// Whether another type stands for one of the layout's names.
-    #[must_use]
-    pub(crate) fn disagrees(&self, layout: &PreparedLayout) -> bool {
-        layout.families.iter().any(|own| self.families.other_kind(&own.family))
-    }
-
     /// Forgets what no host uses any more; amortized, so that entering stays cheap.
     fn sweep(&mut self) {
         let entries = self.layouts.len() + self.families.by_name.len();
@@ -131,14 +125,6 @@ impl Families {
             Arc::new(SharedFamily { order: self.next_order, name: name.to_owned(), kind, help: help.to_owned() });
         self.by_name.insert(key, Arc::downgrade(&family));
         family
-    }
-
-    fn other_kind(&self, family: &SharedFamily) -> bool {
-        use MetricType::{Counter, Gauge, Histogram, Summary, Unknown};
-        [Counter, Gauge, Histogram, Summary, Unknown].into_iter().filter(|kind| *kind != family.kind).any(|kind| {
-            let other = self.by_name.get(&(family.name.clone(), kind)).and_then(Weak::upgrade);
-            other.is_some_and(|other| other.order < family.order)
-        })
     }
 }
 

@@ -353,7 +353,6 @@ impl From<DecodeError> for Refused {
 
 /// Every reason for which a message is refused, so that each has a series from the start.
 pub(crate) const REFUSAL_REASONS: &[&str] = &[
-    "family_type",
     "flood",
     "join_rate",
     "label",

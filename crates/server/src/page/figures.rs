@@ -1,5 +1,6 @@
 //! What the server knows about every host, and about the fleet: the `hostwatch_*` families.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use hostwatch_wire::{MetricType, Status, text};
@@ -137,6 +138,7 @@ pub(super) struct Stranger {
 pub(super) fn write<W: Write>(
     rows: &[Row],
     strangers: &[Stranger],
+    left_out: &BTreeMap<&[u8], usize>,
     summary: &Summary,
     sink: &mut Sink<W>,
 ) -> io::Result<()> {
@@ -158,6 +160,13 @@ pub(super) fn write<W: Write>(
                 sink.flush_if_full()?;
             }
         }
+    }
+    let name = "hostwatch_host_families_left_out";
+    let help = "Families of the host that are not on this page, since more hosts give their names another type.";
+    sink.header(name, MetricType::Gauge, help);
+    for (labels, count) in left_out {
+        write_sample(&mut sink.buffer, name, &[], labels, *count as f64);
+        sink.flush_if_full()?;
     }
     labelled(
         &known,

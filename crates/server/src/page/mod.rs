@@ -70,7 +70,7 @@ impl Page {
         let stranger =
             |(id, faults): (&HostId, &Faults)| Stranger { labels: self.host_labels(id.as_str()), faults: *faults };
         let strangers: Vec<Stranger> = summary.strangers.iter().map(stranger).collect();
-        figures::write(&rows, &strangers, &summary, &mut sink)?;
+        figures::write(&rows, &strangers, &of_hosts.left_out(), &summary, &mut sink)?;
         alerts::write(&view, &mut sink)?;
         of_hosts.write(&mut own, &mut sink)?;
         own.write(&mut sink)?;

@@ -1,6 +1,7 @@
 //! The series of the hosts themselves: each family once, with all its hosts, across all layouts.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -17,23 +18,55 @@ struct Place<'a> {
     family: &'a PreparedFamily,
 }
 
-/// Every family that the page shows, sorted by name.
-pub(super) struct Families<'a>(Vec<(&'a SharedFamily, Vec<Place<'a>>)>);
+/// One family with all its places.
+type Everywhere<'a> = (&'a SharedFamily, Vec<Place<'a>>);
+
+/// The families of the hosts that are shown.
+pub(super) struct Families<'a> {
+    /// What the page has, sorted by name.
+    shown: Vec<Everywhere<'a>>,
+    /// What it cannot have beside them.
+    left_out: Vec<Everywhere<'a>>,
+}
 
 impl<'a> Families<'a> {
-    /// Those of the hosts that are shown.
+    /// Those of all hosts. Where two families claim the same name of a sample, the one that more hosts have stands, of two as
+    /// frequent ones the older: one host cannot hide what all others say.
     pub(super) fn of(rows: &'a [Row]) -> Self {
-        Self(standing(by_family(rows)))
+        let mut families = by_family(rows);
+        families.sort_by_key(|(family, places)| (Reverse(hosts_of(places)), family.order));
+        let mut claimed: HashSet<String> = HashSet::new();
+        let (mut shown, left_out): (Vec<_>, Vec<_>) = families.into_iter().partition(|(family, _)| {
+            // The bare name too: a histogram has no such sample, but its header says it.
+            let suffixes = std::iter::once(&Suffix::None).chain(family.kind.suffixes());
+            let names: HashSet<String> = suffixes.map(|suffix| format!("{}{}", family.name, suffix.as_str())).collect();
+            let is_free = names.is_disjoint(&claimed);
+            if is_free {
+                claimed.extend(names);
+            }
+            is_free
+        });
+        shown.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        Self { shown, left_out }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(family, _)| family.name.as_str())
+        self.shown.iter().map(|(family, _)| family.name.as_str())
+    }
+
+    /// How many families of a host are left out, for every host that has one; each host by its labels.
+    pub(super) fn left_out(&self) -> BTreeMap<&'a [u8], usize> {
+        let mut counts = BTreeMap::new();
+        for place in self.left_out.iter().flat_map(|(_, places)| places) {
+            *counts.entry(place.labels).or_default() += 1;
+        }
+        counts
     }
 
     /// Writes every series. Where the server has a family of the same name and type itself, its samples come first; with
     /// another type the hosts' are left out.
     pub(super) fn write<W: Write>(self, own: &mut own::Families, sink: &mut Sink<W>) -> io::Result<()> {
-        for (family, places) in self.0 {
+        for (family, places) in self.shown {
             match own.take(&family.name) {
                 Some(ours) if ours.kind() != family.kind => {
                     own.put_back(ours);
@@ -67,10 +100,10 @@ impl Place<'_> {
     }
 }
 
-/// Every family in use with its places, sorted by name and, for the types of one name, by age.
-fn by_family(rows: &[Row]) -> Vec<(&SharedFamily, Vec<Place<'_>>)> {
+/// Every family in use with its places, those of one host behind each other.
+fn by_family(rows: &[Row]) -> Vec<Everywhere<'_>> {
     let mut index: HashMap<*const SharedFamily, usize> = HashMap::new();
-    let mut families: Vec<(&SharedFamily, Vec<Place<'_>>)> = Vec::new();
+    let mut families: Vec<Everywhere<'_>> = Vec::new();
     for row in rows.iter().filter(|row| row.snapshot.state.is_shown()) {
         for block in row.snapshot.services.iter().filter_map(|service| service.series.as_ref()) {
             for (position, family) in block.layout.families().iter().enumerate() {
@@ -85,25 +118,10 @@ fn by_family(rows: &[Row]) -> Vec<(&SharedFamily, Vec<Place<'_>>)> {
             }
         }
     }
-    families.sort_by(|(a, _), (b, _)| (&a.name, a.order).cmp(&(&b.name, b.order)));
     families
 }
 
-/// Where two families claim the same name of a sample, the older one stands and the other is left out.
-fn standing<'a>(families: Vec<(&'a SharedFamily, Vec<Place<'a>>)>) -> Vec<(&'a SharedFamily, Vec<Place<'a>>)> {
-    let mut by_age: Vec<&SharedFamily> = families.iter().map(|(family, _)| *family).collect();
-    by_age.sort_by_key(|family| family.order);
-    let mut claimed: HashSet<String> = HashSet::new();
-    let mut refused: HashSet<u64> = HashSet::new();
-    for family in by_age {
-        // The bare name too: a histogram has no such sample, but its header says it.
-        let suffixes = std::iter::once(&Suffix::None).chain(family.kind.suffixes());
-        let names: HashSet<String> = suffixes.map(|suffix| format!("{}{}", family.name, suffix.as_str())).collect();
-        if names.is_disjoint(&claimed) {
-            claimed.extend(names);
-        } else {
-            refused.insert(family.order);
-        }
-    }
-    families.into_iter().filter(|(family, _)| !refused.contains(&family.order)).collect()
+/// How many hosts have a family in these places.
+fn hosts_of(places: &[Place<'_>]) -> usize {
+    places.chunk_by(|one, next| std::ptr::eq(one.labels, next.labels)).count()
 }

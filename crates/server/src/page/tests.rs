@@ -119,13 +119,29 @@ fn hosts_that_are_not_there_have_no_series_of_their_own() {
 }
 
 #[test]
-fn where_hosts_disagree_the_first_stands() {
+fn where_as_many_hosts_disagree_the_first_stands() {
     let mut rig = Rig::default();
     rig.host("a", State::Up, &[plain("x", MetricType::Gauge)]);
     rig.host("b", State::Up, &[plain("x", MetricType::Counter), plain("y", MetricType::Gauge)]);
     let page = rig.page();
     assert_eq!(page.series("x").filter_map(|sample| sample.label("instance")).collect::<Vec<_>>(), ["a"]);
     assert_eq!(page.series("y").count(), 1);
+}
+
+#[test]
+fn one_host_cannot_hide_what_most_say() {
+    let mut rig = Rig::default();
+    // It comes first, and says it in several services.
+    let lies: Vec<Layout> = (0..5).map(|_| plain("node_load1", MetricType::Counter)).collect();
+    rig.host("evil", State::Up, &lies);
+    for host in ["one", "two"] {
+        rig.host(host, State::Up, &[plain("node_load1", MetricType::Gauge)]);
+    }
+    let page = rig.page();
+    assert_eq!(page.kind("node_load1"), Some("gauge"));
+    assert_eq!(page.series("node_load1").count(), 2);
+    let left_out = |host| page.value("hostwatch_host_families_left_out", &[("instance", host)]);
+    assert_eq!(["evil", "one", "two"].map(left_out), [Some(5.0), None, None]);
 }
 
 #[test]

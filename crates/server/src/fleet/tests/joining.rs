@@ -206,11 +206,6 @@ fn whatever_is_wrong_with_a_message_it_is_counted_by_reason() {
     }
     assert_eq!(rig.refused("layout"), 4);
     assert_eq!(rig.host("web").books.received, 0);
-    rig.report("web", 1, 1, 1.0);
-    rig.hello("db", 2);
-    let other = layout("node_load1", MetricType::Counter);
-    rig.report_with("db", 2, 1, "cpu", vec![other.clone()], other.id(), &[1.0]);
-    assert_eq!(rig.refused("family_type"), 1);
 }
 
 /// These many say hello before anybody looks.

@@ -61,6 +61,22 @@ fn an_id_that_would_be_a_pattern_gets_no_line() -> Result<()> {
 }
 
 #[test]
+fn a_command_that_never_ends_costs_its_sender_the_connection() -> Result<()> {
+    let mut rig = Rig::start()?;
+    let mut stream = UnixStream::connect(rig.redis.socket())?;
+    let password = &rig.passwords["host-evil"];
+    write!(stream, "AUTH host-evil {password}\r\n*1000000\r\n$9\r\nSUBSCRIBE\r\n")?;
+    let mut argument = b"$1000000\r\n".to_vec();
+    argument.resize(argument.len() + 1_000_000, b'x');
+    argument.extend_from_slice(b"\r\n");
+    let sent = (0..2_000).take_while(|_| stream.write_all(&argument).is_ok()).count();
+    ensure!((900..1_200).contains(&sent), "Redis took {sent} MB");
+    let page = rig.server.page()?;
+    assert_eq!(page.value("hostwatch_redis_connections_total", &[]), Some(1.0), "the server kept its own");
+    rig.stands()
+}
+
+#[test]
 fn a_message_that_is_too_large_stays_with_its_sender() -> Result<()> {
     let mut rig = Rig::start()?;
     let mut stream = UnixStream::connect(rig.redis.socket())?;

@@ -234,3 +234,20 @@ fn read_timing(liveness: Option<Table<'_>>, delivery: Option<Table<'_>>) -> Timi
     }
     timing
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both without a file's word and with the shipped file's.
+    #[test]
+    fn without_further_words_only_this_machine_is_listened_to() {
+        for text in ["", "[web]\n", include_str!("../../../packaging/config/server.toml")] {
+            let mistakes = Mistakes::default();
+            let settings = Settings::read(Path::new("server.toml"), text, &Environment::default(), &mistakes);
+            mistakes.into_result().unwrap();
+            assert!(settings.web.listen_address.iter().all(|address| address.ip().is_loopback()), "{text}");
+            assert!(settings.redis.address.to_string().contains("127.0.0.1"), "{}", settings.redis.address);
+        }
+    }
+}

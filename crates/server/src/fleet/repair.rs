@@ -83,21 +83,16 @@ impl Repair {
 }
 
 impl Fleet {
-    /// Asks every host that is due for what it is missing.
+    /// Asks every host that is due for what it is missing; when not all can be asked, those who have waited longest.
     pub(super) fn ask_for_missing(&mut self, now: Now) {
         if self.connected_since.is_none() {
             return;
         }
-        for host in self.hosts.values_mut().filter(|host| host.is_known() && host.pulse.state() == State::Up) {
+        let mut due: Vec<(Instant, &mut Host)> =
+            self.hosts.values_mut().filter_map(|host| Some((host.due_request(now)?, host))).collect();
+        due.sort_by_key(|(since, _)| *since);
+        for (_, host) in due {
             let lacks = host.lacks();
-            if lacks == 0 {
-                host.repair.next = None;
-                continue;
-            }
-            let due = *host.repair.next.get_or_insert_with(|| now.monotonic + jittered(FIRST_WAIT));
-            if now.monotonic < due {
-                continue;
-            }
             let in_vain = host.repair.lacked.is_some_and(|lacked| lacks >= lacked);
             let turn = host.repair.turn.wrapping_add(usize::from(in_vain));
             let Some((epoch, ranges)) = host.wanted(turn) else { continue };
@@ -124,6 +119,19 @@ impl Fleet {
 }
 
 impl Host {
+    /// Since when the host is to be asked for something, if it is.
+    fn due_request(&mut self, now: Now) -> Option<Instant> {
+        if !self.is_known() || self.pulse.state() != State::Up {
+            return None;
+        }
+        if self.lacks() == 0 {
+            self.repair.next = None;
+            return None;
+        }
+        let due = *self.repair.next.get_or_insert_with(|| now.monotonic + jittered(FIRST_WAIT));
+        (due <= now.monotonic).then_some(due)
+    }
+
     /// How many reports are missing, in the books and in histories.
     fn lacks(&self) -> u64 {
         let missing: u64 = self.ledger.lacking().map(|(_, track)| track.outstanding()).sum();

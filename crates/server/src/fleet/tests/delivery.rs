@@ -46,8 +46,10 @@ fn a_new_epoch_has_books_of_its_own() {
     assert_eq!(rig.host("web").totals.lost, 1, "report 2 is in no ring");
     assert_eq!(rig.host("web").books, crate::directory::Books::default());
     rig.report("web", 2, 1, 10.0);
+    rig.ages();
     rig.report("web", 1, 3, 3.0);
     assert_eq!(rig.values("web"), [10.0], "an older epoch is history");
+    assert_eq!(rig.ages(), [(0, false)], "the judge enters it and does not judge by it");
     let (host, totals) = (rig.host("web"), rig.host("web").totals);
     assert_eq!((host.books.received, host.books.sequence), (1, 1));
     assert_eq!((totals.received, totals.lost, totals.resent), (4, 1, 1));
@@ -250,6 +252,49 @@ fn an_epoch_that_nobody_answers_for_keeps_no_other_waiting() {
     rig.hello_with("web", 3, None, vec![held(1), held(2)]);
     let epochs: Vec<String> = asked(&mut rig, 29).into_iter().map(|(_, what)| what).collect();
     assert_eq!(epochs[..3], ["1: 1-2", "2: 1-2", "1: 1-2"]);
+}
+
+#[test]
+fn the_fleet_is_not_asked_for_more_than_it_may_send_at_once() {
+    let mut rig = Rig::new(ANY);
+    let hosts = 150;
+    for host in 0..hosts {
+        let held = RingRange { epoch: Epoch(1), first: 1, last: 200, acked: Vec::new() };
+        rig.hello_with(&format!("web{host}"), 1, None, vec![held]);
+    }
+    let (mut total, mut asked) = (0, std::collections::HashSet::new());
+    for second in 1..=8 {
+        rig.pass(SECOND);
+        for effect in rig.effects() {
+            if let Effect::Say(host, ServerBody::Resend(Resend { ranges, .. })) = effect {
+                total += ranges.iter().map(|range| range.last - range.first + 1).sum::<u64>();
+                asked.insert(host);
+            }
+        }
+        assert!(total as f64 <= repair::RATE * f64::from(second + 1), "{total} in {second} s");
+    }
+    assert_eq!(asked.len(), hosts, "each has its turn");
+}
+
+#[test]
+fn what_is_gone_is_lost_and_what_is_here_is_said() {
+    let mut rig = Rig::new(WEB);
+    rig.hello("web", 1);
+    rig.report("web", 1, 1, 1.0);
+    rig.report("web", 1, 5, 1.0);
+    rig.say("web", 1, HostBody::Gone(hostwatch_wire::Gone { up_to: 3 }));
+    let books = rig.host("web").books;
+    assert_eq!((books.received, books.lost, books.outstanding), (2, 2, 1));
+    let effects = rig.hello("web", 1);
+    let known = hostwatch_wire::Known { epoch: Epoch(1), up_to: 3 };
+    assert_eq!(welcomes(&effects)[0].known, [known], "received, or known to be lost");
+    rig.say("web", 1, HostBody::Gone(hostwatch_wire::Gone { up_to: 1 << 52 }));
+    let books = rig.host("web").books;
+    assert_eq!(
+        (books.received, books.lost, books.outstanding, books.sequence),
+        (2, 3, 0, 5),
+        "no more than there were"
+    );
 }
 
 #[test]

@@ -91,3 +91,11 @@ fn every_crate_inherits_the_lints_and_is_not_published() {
         assert!(package.description.is_some(), "{}", package.manifest_path);
     }
 }
+
+/// Fuzzing is no part of the workspace, and nothing else looks at its lock file.
+#[test]
+fn the_lock_file_of_the_fuzz_targets_is_up_to_date() {
+    let manifest = hostwatch_testkit::root().unwrap().join("fuzz/Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).other_options(["--locked".to_owned()]).exec();
+    metadata.unwrap_or_else(|error| panic!("`cargo update --workspace` in fuzz/ mends it: {error}"));
+}

@@ -140,15 +140,16 @@ fn row(entry: &Entry, snapshot: &Snapshot, now: Now) -> Row {
     }
 }
 
-/// What does not run, and what does not succeed.
+/// Who claims to be this host, what does not run, and what does not succeed.
 fn problems(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    let rivals = snapshot.rivals.iter().flat_map(|rivals| rivals.iter()).map(|rival| format!("one client is {rival}"));
     let refused = snapshot.applied.iter().flat_map(|applied| &applied.refused);
     let refused = refused.map(|refusal| format!("{} is refused: {}", refusal.service, refusal.reason));
     let failed = snapshot.services.iter().filter(|service| service.status != Status::Ok).map(|service| {
         let message = service.message.as_deref().unwrap_or("no reason was given");
         format!("{} {}: {message}", service.name, service.status.as_str())
     });
-    refused.chain(failed)
+    rivals.chain(refused).chain(failed)
 }
 
 fn alert_row(active: &ActiveAlert, now: Now) -> AlertRow {

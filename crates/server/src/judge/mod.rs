@@ -210,7 +210,8 @@ impl Judge {
             journal.note(None, &rule.alert, alert, step, now_ms);
             self.dirty = true;
         });
-        if std::mem::replace(holds_down, self.storm.holds()) && !self.storm.holds() {
+        let holds = self.storm.holds(now_ms);
+        if std::mem::replace(holds_down, holds) && !holds {
             self.hosts.values_mut().for_each(Watched::make_due);
         }
     }

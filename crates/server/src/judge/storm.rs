@@ -52,7 +52,7 @@ fn built_in(alert: &str, expr: &str, summary: &str, description: &str) -> Arc<Ru
 pub(crate) struct StormSettings {
     /// This share of the hosts, in percent.
     pub silent_percent: u8,
-    /// What a host is given to report after the link is back.
+    /// What a host is given to report after the link is back, or after the fleet was silent.
     pub down_after: Duration,
 }
 
@@ -68,6 +68,8 @@ pub(super) struct Storm {
     settings: StormSettings,
     /// Since when the link is there; nothing while it is away.
     connected_ms: Option<i64>,
+    /// Until when those may be late who come back after the fleet was silent.
+    patient_until_ms: i64,
     pub(super) link_down: Alerts,
     pub(super) fleet_silent: Alerts,
 }
@@ -75,7 +77,7 @@ pub(super) struct Storm {
 impl Storm {
     pub(super) fn new(link_down: Alerts, fleet_silent: Alerts) -> Self {
         let settings = StormSettings { silent_percent: 50, down_after: Duration::from_secs(60) };
-        Self { settings, connected_ms: None, link_down, fleet_silent }
+        Self { settings, connected_ms: None, patient_until_ms: i64::MIN, link_down, fleet_silent }
     }
 
     pub(super) fn apply(&mut self, settings: StormSettings) {
@@ -87,8 +89,8 @@ impl Storm {
     }
 
     /// Whether no further host is to be announced as down.
-    pub(super) fn holds(&self) -> bool {
-        self.connected_ms.is_none() || !self.fleet_silent.is_empty()
+    pub(super) fn holds(&self, now_ms: i64) -> bool {
+        self.connected_ms.is_none() || now_ms < self.patient_until_ms
     }
 
     /// Judges both.
@@ -101,12 +103,18 @@ impl Storm {
         let outlook = Fact::new(Bearer { host: None, rule: &FLEET_SILENT }, self.silence(census, now_ms));
         let delays = Delays { hold_ms: 0, keep_ms: 0 };
         self.fleet_silent.judge(&outlook, delays, now_ms, |alert, step| moved(&FLEET_SILENT, alert, step));
+        if !self.fleet_silent.is_empty() {
+            self.patient_until_ms = now_ms.saturating_add(self.settle_ms());
+        }
+    }
+
+    fn settle_ms(&self) -> i64 {
+        self.settings.down_after.as_millis() as i64
     }
 
     /// Of a fleet that nobody could hear, or that had no time to report, nothing is known.
     fn silence(&self, census: Census, now_ms: i64) -> Condition {
-        let settle_ms = self.settings.down_after.as_millis() as i64;
-        if self.connected_ms.is_none_or(|since| now_ms < since.saturating_add(settle_ms)) {
+        if self.connected_ms.is_none_or(|since| now_ms < since.saturating_add(self.settle_ms())) {
             return Condition::NoData;
         }
         let Census { heard, silent } = census;
@@ -147,7 +155,7 @@ mod tests {
         let mut at = |second: i64, change: &dyn Fn(&mut Storm, i64), census| {
             change(&mut storm, second * 1_000);
             storm.judge(census, second * 1_000, |_, _, _| {});
-            (firing(&storm), storm.holds())
+            (firing(&storm), storm.holds(second * 1_000))
         };
         let nothing = |_: &mut Storm, _| {};
         assert_eq!(at(0, &nothing, census(0, 0)), (vec![], true), "there is no link yet");
@@ -157,9 +165,11 @@ mod tests {
         assert_eq!(at(70, &nothing, census(0, 2)), (vec![], false), "two hosts are no fleet");
         assert_eq!(at(71, &nothing, census(6, 4)), (vec![], false));
         assert_eq!(at(72, &nothing, census(5, 5)), (vec!["FleetSilent"], true));
-        assert_eq!(at(73, &nothing, census(6, 4)), (vec![], false));
-        assert_eq!(at(80, &|storm, ms| storm.on_link(false, ms), census(0, 10)), (vec![], true));
-        assert_eq!(at(90, &nothing, census(0, 10)), (vec!["RedisLinkDown"], true), "it names the link alone");
-        assert_eq!(at(91, &|storm, ms| storm.on_link(true, ms), census(0, 10)), (vec![], false));
+        assert_eq!(at(73, &nothing, census(6, 4)), (vec![], true), "the others have time to come back");
+        assert_eq!(at(131, &nothing, census(6, 4)), (vec![], true));
+        assert_eq!(at(132, &nothing, census(6, 4)), (vec![], false));
+        assert_eq!(at(180, &|storm, ms| storm.on_link(false, ms), census(0, 10)), (vec![], true));
+        assert_eq!(at(190, &nothing, census(0, 10)), (vec!["RedisLinkDown"], true), "it names the link alone");
+        assert_eq!(at(191, &|storm, ms| storm.on_link(true, ms), census(0, 10)), (vec![], false));
     }
 }

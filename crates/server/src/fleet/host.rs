@@ -170,7 +170,7 @@ impl Host {
     /// Judges whether the host lives and takes old series off the page; true when readers should see it.
     pub(super) fn tick(&mut self, timing: &Timing, connected_since: Option<Instant>, now: Now) -> bool {
         let changed = self.judge(timing, connected_since, now);
-        let gave_up = self.ledger.give_up_disowned(timing.silence(), now);
+        let gave_up = self.ledger.give_up_disowned(timing.silence(), self.listened_since(connected_since), now);
         let mut shape_changed = false;
         for newest in self.services.values_mut() {
             let missed = now.since(newest.heard) >= MISSED_INTERVALS * newest.interval + LATENESS;
@@ -188,9 +188,14 @@ impl Host {
 
     /// Judges whether the host lives; true when its state is another one.
     pub(super) fn judge(&mut self, timing: &Timing, connected_since: Option<Instant>, now: Now) -> bool {
-        let connected_since = connected_since.filter(|_| self.muted_until.is_none());
-        let listened_since = connected_since.map(|since| self.unmuted.map_or(since, |unmuted| since.max(unmuted)));
+        let listened_since = self.listened_since(connected_since);
         self.pulse.judge(self.origin, timing, listened_since, now)
+    }
+
+    /// Since when we hear what it says; nothing while we do not.
+    fn listened_since(&self, connected_since: Option<Instant>) -> Option<Instant> {
+        let connected_since = connected_since.filter(|_| self.muted_until.is_none());
+        connected_since.map(|since| self.unmuted.map_or(since, |unmuted| since.max(unmuted)))
     }
 
     /// Whether nobody needs to remember the host.

@@ -16,6 +16,8 @@ const MAX_DISOWNED: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     accounts: Vec<Account>,
+    /// The epoch of the newest hello: its account stays.
+    current: Option<Epoch>,
     /// What the accounts of epochs said that have none any more, and what no account says.
     retired: Totals,
     /// What the accounts said when this process began to count.
@@ -31,6 +33,8 @@ struct Account {
     /// Whether the newest hello does not know the epoch: what is missing is in no ring, unless a second client lives that
     /// has it.
     disowned: bool,
+    /// Whether somebody has spoken in the epoch since.
+    speaks: bool,
 }
 
 /// Counts over all epochs of a host, since this process began to count.
@@ -77,9 +81,9 @@ impl Marks {
 
 impl Ledger {
     /// The accounts as they were saved.
-    pub(super) fn restored(tracks: Vec<(Epoch, Track)>, now: Now) -> Self {
-        let open = |(epoch, track)| Account { epoch, track, heard: now.monotonic, disowned: false };
-        let mut ledger = Self { accounts: tracks.into_iter().map(open).collect(), ..Self::default() };
+    pub(super) fn restored(current: Option<Epoch>, tracks: Vec<(Epoch, Track)>, now: Now) -> Self {
+        let accounts = tracks.into_iter().map(|(epoch, track)| Account::new(epoch, track, now)).collect();
+        let mut ledger = Self { accounts, current, ..Self::default() };
         // Counters begin at zero with each process, as Prometheus expects it: what was saved may be older than what was shown.
         ledger.before = ledger.totals();
         ledger
@@ -92,54 +96,48 @@ impl Ledger {
 
     /// The host said hello in the epoch `current`, and what its ring holds.
     pub(super) fn greet(&mut self, current: Epoch, ring: &[RingRange], server: ServerId, now: Now) {
+        self.current = Some(current);
         for range in ring {
             let marks = Marks::new(server, &range.acked, range.last);
             self.account(range.epoch, marks, now).announce(range.first, range.last);
         }
         self.account(current, Marks::default(), now);
-        self.heard(current, now);
         for account in &mut self.accounts {
             account.disowned = account.epoch != current && !ring.iter().any(|range| range.epoch == account.epoch);
+            account.speaks = !account.disowned;
+            if account.speaks {
+                account.heard = now.monotonic;
+            }
         }
         let disowned = self.accounts.iter().filter(|account| account.disowned).count();
         for _ in MAX_DISOWNED..disowned {
             self.retire(|account| account.disowned);
         }
-        while self.accounts.len() > MAX_EPOCHS {
-            self.retire(|account| account.epoch != current);
-        }
+        self.retire_surplus(current);
     }
 
     /// Something of `epoch` was heard: whoever speaks in it lives, and has its ring.
     pub(super) fn heard(&mut self, epoch: Epoch, now: Now) {
         if let Some(account) = self.find(epoch) {
-            (account.heard, account.disowned) = (now.monotonic, false);
+            (account.heard, account.speaks) = (now.monotonic, true);
         }
     }
 
-    /// Enters a report. `refills` says that the histories lack it, whether or not it is new here.
-    pub(super) fn receive(
-        &mut self,
-        (epoch, seq): (Epoch, u64),
-        oldest: u64,
-        marks: Marks,
-        refills: bool,
-        now: Now,
-    ) -> Arrival {
-        let arrival = match self.account(epoch, marks, now).receive(seq, oldest) {
-            Arrival::Duplicate if refills => Arrival::Late,
-            arrival => arrival,
-        };
+    /// Enters report `seq` of `epoch`, sent when the ring began at `oldest`.
+    pub(super) fn receive(&mut self, epoch: Epoch, seq: u64, oldest: u64, marks: Marks, now: Now) -> Arrival {
+        let arrival = self.account(epoch, marks, now).receive(seq, oldest);
         self.heard(epoch, now);
+        self.retire_surplus(epoch);
+        arrival
+    }
+
+    /// Counts what a report has turned out to be, for this server and its histories together.
+    pub(super) fn count(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Newest => {}
             Arrival::Late => self.retired.resent += 1,
             Arrival::Duplicate => self.retired.duplicate += 1,
         }
-        while self.accounts.len() > MAX_EPOCHS {
-            self.retire(|account| account.epoch != epoch);
-        }
-        arrival
     }
 
     /// The host says that its reports of `epoch` reach up to `last`.
@@ -156,12 +154,13 @@ impl Ledger {
         }
     }
 
-    /// Gives up what is missing of epochs that the host does not know and in which nobody has spoken for so long; true when
-    /// that was anything.
-    pub(super) fn give_up_disowned(&mut self, silence: Duration, now: Now) -> bool {
+    /// Gives up what is missing of epochs that the host does not know and in which nobody has spoken for so long while the host
+    /// was listened to; true when that was anything.
+    pub(super) fn give_up_disowned(&mut self, silence: Duration, listened_since: Option<Instant>, now: Now) -> bool {
+        let Some(listened_since) = listened_since else { return false };
         let mut gave_up = false;
         for account in self.accounts.iter_mut().filter(|account| account.disowned) {
-            if account.track.outstanding() > 0 && now.since(account.heard) >= silence {
+            if account.track.outstanding() > 0 && now.since(account.heard.max(listened_since)) >= silence {
                 account.track.close();
                 gave_up = true;
             }
@@ -182,7 +181,7 @@ impl Ledger {
 
     /// The books that lack reports which some ring holds, the oldest epoch first.
     pub(super) fn lacking(&self) -> impl Iterator<Item = (Epoch, &Track)> {
-        let lacking = self.accounts.iter().filter(|account| !account.disowned && account.track.outstanding() > 0);
+        let lacking = self.accounts.iter().filter(|account| account.speaks && account.track.outstanding() > 0);
         lacking.map(|account| (account.epoch, &account.track))
     }
 
@@ -218,8 +217,7 @@ impl Ledger {
         let index = match self.accounts.iter().position(|account| account.epoch == epoch) {
             Some(index) => index,
             None => {
-                let track = Track::new(marks.believed);
-                self.accounts.push(Account { epoch, track, heard: now.monotonic, disowned: false });
+                self.accounts.push(Account::new(epoch, Track::new(marks.believed), now));
                 self.accounts.len() - 1
             }
         };
@@ -228,12 +226,26 @@ impl Ledger {
         track
     }
 
+    /// Closes the oldest accounts when there are too many, but not that of `epoch`.
+    fn retire_surplus(&mut self, epoch: Epoch) {
+        let current = self.current;
+        while self.accounts.len() > MAX_EPOCHS {
+            self.retire(|account| account.epoch != epoch && Some(account.epoch) != current);
+        }
+    }
+
     /// Closes the oldest account that may be closed.
     fn retire(&mut self, may_be_closed: impl Fn(&Account) -> bool) {
         let index = self.accounts.iter().position(may_be_closed).unwrap_or(0);
         let mut track = self.accounts.remove(index).track;
         track.close();
         self.retired += Totals { received: track.received(), lost: track.lost(), ..Totals::default() };
+    }
+}
+
+impl Account {
+    fn new(epoch: Epoch, track: Track, now: Now) -> Self {
+        Self { epoch, track, heard: now.monotonic, disowned: false, speaks: true }
     }
 }
 
@@ -259,16 +271,16 @@ mod tests {
         ledger.greet(Epoch(1), &[range(1, 1, 5)], US, now);
         ledger.greet(Epoch(2), &[], US, later(now, 10));
         assert_eq!(ledger.lacking().count(), 0, "the newest client does not have it");
-        assert!(!ledger.give_up_disowned(silence, later(now, 29)), "another one may");
+        assert!(!ledger.give_up_disowned(silence, Some(now.monotonic), later(now, 29)), "another one may");
         // It does.
-        assert_eq!(ledger.receive((Epoch(1), 7), 1, NOTHING, false, later(now, 29)), Arrival::Newest);
+        assert_eq!(ledger.receive(Epoch(1), 7, 1, NOTHING, later(now, 29)), Arrival::Newest);
         assert_eq!(ledger.lacking().map(|(epoch, track)| (epoch.0, track.outstanding())).collect::<Vec<_>>(), [(1, 6)]);
         ledger.greet(Epoch(2), &[], US, later(now, 40));
-        assert!(!ledger.give_up_disowned(silence, later(now, 58)));
+        assert!(!ledger.give_up_disowned(silence, Some(now.monotonic), later(now, 58)));
         assert_eq!(ledger.totals(), Totals { received: 1, ..Totals::default() });
-        assert!(ledger.give_up_disowned(silence, later(now, 59)));
+        assert!(ledger.give_up_disowned(silence, Some(now.monotonic), later(now, 59)));
         assert_eq!(ledger.totals(), Totals { received: 1, lost: 6, ..Totals::default() });
-        assert!(!ledger.give_up_disowned(silence, later(now, 60)), "once");
+        assert!(!ledger.give_up_disowned(silence, Some(now.monotonic), later(now, 60)), "once");
     }
 
     #[test]
@@ -280,12 +292,13 @@ mod tests {
         // A ring whose reports came and went while nobody listened.
         ledger.greet(Epoch(99), &[range(21, 4, 3)], US, now);
         assert_eq!(ledger.totals().lost, 12 * 3 + 3, "of those that it forgot, the last eight are kept for a while");
-        ledger.give_up_disowned(Duration::ZERO, now);
+        ledger.give_up_disowned(Duration::ZERO, Some(now.monotonic), now);
         assert_eq!(ledger.totals().lost, 63);
         for epoch in 1_000..1_200 {
-            ledger.receive((Epoch(epoch), 1), 1, NOTHING, false, now);
+            ledger.receive(Epoch(epoch), 1, 1, NOTHING, now);
         }
         assert_eq!((ledger.accounts.len(), ledger.totals().received), (MAX_EPOCHS, 200));
+        assert!(ledger.find(Epoch(99)).is_some(), "nobody drives out the current one");
     }
 
     #[test]
@@ -293,10 +306,10 @@ mod tests {
         let acked = [Acked { server: ServerId(8), up_to: 10 }];
         let (mut ledger, now) = (Ledger::default(), Now::read());
         let marks = Marks::new(US, &acked, 11);
-        ledger.receive((Epoch(1), 12), 1, marks, false, now);
+        ledger.receive(Epoch(1), 12, 1, marks, now);
         assert_eq!(ledger.books(Some(Epoch(1))).outstanding, 1, "11 only: the past is not counted as lost");
         let acked = [Acked { server: ServerId(8), up_to: 12 }];
-        ledger.receive((Epoch(1), 13), 1, Marks::new(US, &acked, 12), false, now);
+        ledger.receive(Epoch(1), 13, 1, Marks::new(US, &acked, 12), now);
         assert_eq!(ledger.books(Some(Epoch(1))).outstanding, 1, "what another one has we lack all the same");
     }
 }

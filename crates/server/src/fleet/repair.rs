@@ -49,6 +49,11 @@ impl Repair {
         self.unsettled = Some(now.monotonic);
         // Whatever was asked for before may have been lost with the link.
         (self.next, self.wait, self.lacked, self.turn) = (None, Duration::ZERO, None, 0);
+        // What the ring does not hold any more nobody will send.
+        self.refill.retain_mut(|(epoch, track)| {
+            let held = ring.iter().find(|range| range.epoch == *epoch);
+            held.inspect(|range| track.give_up_before(range.first)).is_some()
+        });
         if wants_past && !std::mem::replace(&mut self.refilled, true) {
             let held = ring.iter().map(|range| {
                 let mut track = Track::new(range.first.saturating_sub(1));
@@ -99,6 +104,10 @@ impl Fleet {
             if !self.budget.take(ranges.iter().map(|range| range.last - range.first + 1).sum(), now) {
                 // The others have their turn when there are tokens again.
                 return;
+            }
+            if in_vain && host.repair.wait == MAX_WAIT {
+                // Histories do without what a host does not even call gone.
+                host.repair.refill.clear();
             }
             host.repair.wait = if in_vain { (2 * host.repair.wait).clamp(WAIT, MAX_WAIT) } else { WAIT };
             (host.repair.lacked, host.repair.turn) = (Some(lacks), turn);

@@ -133,7 +133,11 @@ impl Fleet {
             // Nothing is acknowledged before it is sent.
             let marks = Marks::new(server, &report.acked, report.seq.saturating_sub(1));
             let refills = host.repair.refills(epoch, report.seq);
-            let arrival = host.ledger.receive((epoch, report.seq), report.oldest_seq, marks, refills, now);
+            let arrival = match host.ledger.receive(epoch, report.seq, report.oldest_seq, marks, now) {
+                Arrival::Duplicate if refills => Arrival::Late,
+                arrival => arrival,
+            };
+            host.ledger.count(arrival);
             if arrival == Arrival::Late || (arrival == Arrival::Newest && !is_current) {
                 let age_ms = host.clock.age_ms(epoch, report.seq, report.collected_at_ms, now);
                 let services = results(&report.services, &found);

@@ -94,7 +94,7 @@ impl SavedHost {
         host.client_version = self.client_version.map(Into::into);
         host.current = self.current;
         host.superseded = self.superseded;
-        host.ledger = Ledger::restored(self.tracks, now);
+        host.ledger = Ledger::restored(self.current, self.tracks, now);
         host.last_report_ms = self.last_report_ms;
         host
     }

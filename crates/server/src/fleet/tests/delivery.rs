@@ -298,6 +298,39 @@ fn what_is_gone_is_lost_and_what_is_here_is_said() {
 }
 
 #[test]
+fn a_past_that_nobody_has_any_more_is_not_asked_for_without_end() {
+    let ranged = "[[services.cpu.triggers]]\nalert = \"A\"\nexpr = \"avg_over_time(node_load1[5m]) > 1\"\n";
+    let held = |epoch, acked: u64| {
+        let acked = vec![hostwatch_wire::Acked { server: SERVER, up_to: acked }];
+        RingRange { epoch: Epoch(epoch), first: 1, last: 90, acked }
+    };
+    let start = || {
+        let mut rig = Rig::with_services(WEB, ranged);
+        rig.hello_with("web", 1, None, vec![held(1, 90)]);
+        assert_eq!(asked(&mut rig, 2).last().map(|(_, what)| what.clone()), Some("1: 1-90".to_owned()));
+        rig
+    };
+    let mut rig = start();
+    rig.hello("web", 2);
+    assert_eq!(asked(&mut rig, 29), [], "the client was killed: its ring is gone");
+
+    let mut rig = start();
+    for minute in 0..5 {
+        asked(&mut rig, 20);
+        rig.report("web", 1, 91 + minute, 1.0);
+        asked(&mut rig, 20);
+        rig.report("web", 1, 101 + minute, 1.0);
+    }
+    for minute in 0..10 {
+        rig.report("web", 1, 111 + minute, 1.0);
+        asked(&mut rig, 20);
+    }
+    rig.say("web", 1, HostBody::Gone(hostwatch_wire::Gone { up_to: 110 }));
+    rig.report("web", 1, 121, 1.0);
+    assert_eq!(asked(&mut rig, 25), [], "it does not answer");
+}
+
+#[test]
 fn nobody_is_asked_while_the_link_is_away() {
     let mut rig = Rig::new(WEB);
     rig.hello("web", 1);

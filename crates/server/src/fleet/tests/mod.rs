@@ -39,11 +39,20 @@ impl Rig {
     }
 
     fn restored(hosts: &str, saved: Saved) -> Self {
+        Self::start(inventory(hosts), saved)
+    }
+
+    /// A fleet whose services have this further text in their file.
+    fn with_services(hosts: &str, more: &str) -> Self {
+        Self::start(inventory_with(hosts, more), Saved::default())
+    }
+
+    fn start(inventory: Inventory, saved: Saved) -> Self {
         let (now, directory) = (Now::read(), Arc::new(Directory::default()));
         let identity = Identity { server: SERVER, life: Life(1) };
         let names = Names::new("hostwatch").unwrap();
         let directory_of_fleet = Arc::clone(&directory);
-        let mut fleet = Fleet::new(names, identity, timing(), inventory(hosts), saved, directory_of_fleet, now);
+        let mut fleet = Fleet::new(names, identity, timing(), inventory, saved, directory_of_fleet, now);
         fleet.on_connected(now.monotonic);
         fleet.on_keys(Vec::new(), now);
         let mut rig = Self { fleet, directory, now, ahead_ms: 0, claims: BTreeMap::new() };
@@ -181,6 +190,10 @@ fn timing() -> Timing {
 }
 
 fn inventory(hosts: &str) -> Inventory {
+    inventory_with(hosts, "")
+}
+
+fn inventory_with(hosts: &str, services: &str) -> Inventory {
     let file = |name: &str, text: &str| vec![(PathBuf::from(name), text.to_owned())];
     let sources = Sources {
         hosts: file("hosts.toml", hosts),
@@ -190,7 +203,9 @@ fn inventory(hosts: &str) -> Inventory {
         ),
         services: file(
             "services.toml",
-            "[services.cpu]\nplugin = \"cpu\"\ninterval = \"10s\"\n[services.cpu-again]\nplugin = \"cpu\"\ninterval = \"10s\"\n",
+            &format!(
+                "[services.cpu]\nplugin = \"cpu\"\ninterval = \"10s\"\n[services.cpu-again]\nplugin = \"cpu\"\ninterval = \"10s\"\n{services}"
+            ),
         ),
         rules: Vec::new(),
     };

@@ -42,6 +42,9 @@ impl Session {
         let session =
             timeout(limit, Self::connect(settings, inbox)).await.map_err(|_| Error::TimedOut(limit).to_string())??;
         session.set_name(&settings.client_name).await.map_err(|error| error.to_string())?;
+        if settings.outlives_others {
+            session.outlive_others().await.map_err(|error| error.to_string())?;
+        }
         session.ping().await.map_err(|error| error.to_string())?;
         Ok(session)
     }
@@ -99,6 +102,14 @@ impl Session {
     async fn set_name(&self, name: &str) -> Result<(), Error> {
         if let Some(refusal) = Error::first_in(&self.ask_one("CLIENT", &["SETNAME", name]).await?) {
             tracing::debug!("the connection has no name: {refusal}");
+        }
+        Ok(())
+    }
+
+    /// When `maxmemory-clients` makes Redis close connections, this one stays. A Redis that refuses it serves us as well.
+    async fn outlive_others(&self) -> Result<(), Error> {
+        if let Some(refusal) = Error::first_in(&self.ask_one("CLIENT", &["NO-EVICT", "ON"]).await?) {
+            tracing::debug!("Redis may close this connection for want of memory: {refusal}");
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub struct Settings {
     pub tls: Tls,
     /// What `CLIENT LIST` shows for this connection. Redis takes no spaces in it.
     pub client_name: String,
+    /// Whether Redis is to keep this connection when connections take too much memory together.
+    pub outlives_others: bool,
     /// Intervals and limits.
     pub timing: Timing,
 }
@@ -101,6 +103,7 @@ mod tests {
             password: Some(Password::new("hidden")),
             tls: Tls { ca: None, identity: Some((b"hidden".to_vec(), b"hidden".to_vec())) },
             client_name: "hostwatch-client".into(),
+            outlives_others: false,
             timing: Timing::default(),
         };
         let text = format!("{settings:?}");

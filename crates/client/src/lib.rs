@@ -182,6 +182,7 @@ fn bus_settings(settings: &Settings) -> hostwatch_bus::Settings {
         password: settings.redis.password.as_ref().map(|secret| hostwatch_bus::Password::new(secret.expose())),
         tls: hostwatch_bus::Tls { ca: settings.redis.tls.ca.clone(), identity: settings.redis.tls.identity.clone() },
         client_name: format!("hostwatch-client:{}", settings.host),
+        outlives_others: false,
         timing: Timing { ping_interval: PING_INTERVAL, ..Timing::default() },
     }
 }

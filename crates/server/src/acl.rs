@@ -59,7 +59,7 @@ fn rules_of_server(names: &Names) -> String {
     let join = names.join_pattern();
     format!(
         "~{key} &{commands} &{reports} &{join} +publish +subscribe +unsubscribe +psubscribe +punsubscribe +get +set +del \
-         +scan +multi +exec +ping +client|setname"
+         +scan +multi +exec +ping +client|setname +client|no-evict"
     )
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let server = format!(
             "user hostwatch-server on #{hash} resetkeys resetchannels -@all ~site:{{*}}:config &site:{{*}}:commands \
              &site:{{*}}:reports &site:{{*}}:join +publish +subscribe +unsubscribe +psubscribe +punsubscribe +get +set +del \
-             +scan +multi +exec +ping +client|setname"
+             +scan +multi +exec +ping +client|setname +client|no-evict"
         );
         let host = format!(
             "user host-web1 on #{hash} resetkeys resetchannels -@all +publish &site:{{web1}}:reports &site:{{web1}}:join \

@@ -297,6 +297,7 @@ fn bus_settings(settings: &Settings) -> anyhow::Result<hostwatch_bus::Settings> 
         password: password.map(|password| Password::new(password.expose())),
         tls: hostwatch_bus::Tls { ca: pem.ca, identity: pem.identity },
         client_name: "hostwatch-server".to_owned(),
+        outlives_others: true,
         timing: hostwatch_bus::Timing::default(),
     })
 }

@@ -300,6 +300,7 @@ mod tests {
             password: Some(hostwatch_bus::Password::new("pw")),
             tls: hostwatch_bus::Tls::default(),
             client_name: user.to_owned(),
+            outlives_others: false,
             timing: hostwatch_bus::Timing::default(),
         };
         let (sender, inbox) = hostwatch_bus::inbox(10_000, 1 << 20);

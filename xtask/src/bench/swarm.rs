@@ -31,6 +31,7 @@ pub(super) async fn with_swarm<T>(url: &str, hosts: u32, work: impl AsyncFnOnce(
         password: None,
         tls: hostwatch_bus::Tls::default(),
         client_name: "hostwatch-swarm".to_owned(),
+        outlives_others: false,
         timing: Timing::default(),
     };
     let (sender, _inbox) = hostwatch_bus::inbox(1, 1 << 20);

@@ -85,6 +85,26 @@ async fn a_refused_subscription_is_told_and_made_once_it_is_granted() {
 }
 
 #[tokio::test]
+async fn a_link_that_outlives_others_is_kept_when_connections_take_too_much() {
+    let redis = Redis::start().await;
+    redis.user("server", "on >pw allchannels -@all +ping +subscribe +client|setname +client|no-evict");
+    let login = || login(&redis.unix_url(), "server", "pw");
+    let kept = Bus::start(Settings { outlives_others: true, ..login() });
+    let other = Bus::start(login());
+    let channels: Vec<String> = (0..10_000).map(|number| format!("hostwatch:{{{number}}}:reports")).collect();
+    for bus in [&kept, &other] {
+        bus.connected(1).await;
+        bus.link.subscribe(&channels).await.unwrap();
+    }
+    // Each of them takes less than a link with so many channels.
+    redis.set(&["CONFIG", "SET", "maxmemory-clients", "4mb"]);
+    let unfinished: Vec<_> = (0..40).map(|_| redis.begin_a_message(100_000)).collect();
+    other.connected(2).await;
+    kept.connected(1).await;
+    drop(unfinished);
+}
+
+#[tokio::test]
 async fn a_refused_pattern_is_told_and_can_be_taken_back() {
     let redis = Redis::start().await;
     redis.user("server", "on >pw resetchannels &hostwatch:{*}:join -@all +ping +psubscribe +punsubscribe");

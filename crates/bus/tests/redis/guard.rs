@@ -129,6 +129,14 @@ impl Redis {
         assert_eq!(self.cli(words), "OK", "{words:?}");
     }
 
+    /// A connection with the beginning of a message of so many bytes, all but the last of which Redis has to keep.
+    pub(crate) fn begin_a_message(&self, bytes: usize) -> UnixStream {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        write!(stream, "*3\r\n$7\r\nPUBLISH\r\n$1\r\nx\r\n${bytes}\r\n").unwrap();
+        stream.write_all(&vec![b'x'; bytes - 1]).unwrap();
+        stream
+    }
+
     /// The rules of a user, in the words of DESIGN.md.
     pub(crate) fn user(&self, name: &str, rules: &str) {
         let words: Vec<_> = ["ACL", "SETUSER", name].into_iter().chain(rules.split_whitespace()).collect();
@@ -166,6 +174,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         password: None,
         tls: hostwatch_bus::Tls::default(),
         client_name: "hostwatch-test".into(),
+        outlives_others: false,
         timing: Timing::default(),
     }
 }

@@ -34,6 +34,7 @@ impl FakeServer {
             password: None,
             tls: hostwatch_bus::Tls::default(),
             client_name: "fake-server".to_owned(),
+            outlives_others: false,
             timing: Timing::default(),
         };
         let (sender, inbox) = hostwatch_bus::inbox(10_000, 64 << 20);

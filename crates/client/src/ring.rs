@@ -61,7 +61,8 @@ pub(crate) struct Ring {
 }
 
 /// The numbers of one epoch. They are remembered until every server has settled them, even when no report is held any more:
-/// a server has to learn of those that came and went while it was away.
+/// a server has to learn of those that came and went while it was away. One that never comes back keeps the epoch that it knew in
+/// part, until the oldest has to go.
 #[derive(Debug)]
 struct Numbering {
     epoch: Epoch,

@@ -1,7 +1,7 @@
 //! The ring between two lives of the client: saved on a clean stop, loaded by the next process.
 //!
-//! The content is one JSON line with the numbers that were given and what of them was acknowledged, then the layouts and the reports as messages on the wire,
-//! each behind its length. What is loaded is decoded as if it had come from a network.
+//! The content is one JSON line with the numbers that were given and what of them was acknowledged, then the layouts and the
+//! reports as messages on the wire, each behind its length. What is loaded is decoded as if it had come from a network.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -104,7 +104,11 @@ fn report_delivery(delivery: &Delivery, samples: &mut Samples) {
     }
     let counters = [
         ("hostwatch_client_ring_dropped_total", "Reports that left the ring at its limits.", delivery.ring_dropped),
-        ("hostwatch_client_outbox_dropped_total", "Messages that were not published.", delivery.outbox_dropped),
+        (
+            "hostwatch_client_outbox_dropped_total",
+            "Messages that found no room or no connection, or were in a batch that Redis refused.",
+            delivery.outbox_dropped,
+        ),
         ("hostwatch_client_inbox_dropped_total", "Commands that found no room.", delivery.inbox_dropped),
     ];
     for (name, help, value) in counters {

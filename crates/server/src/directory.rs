@@ -15,9 +15,15 @@ use crate::layouts::PreparedLayout;
 
 /// The hosts, as they were when each was last heard of.
 #[derive(Debug, Default)]
-pub(crate) struct Directory {
-    hosts: ArcSwap<Vec<Arc<Entry>>>,
-    summary: ArcSwap<Summary>,
+pub(crate) struct Directory(ArcSwap<View>);
+
+/// The hosts and the figures of the whole fleet, as they belong together: who leaves the one is counted in the other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    /// Sorted by id.
+    pub hosts: Arc<Vec<Arc<Entry>>>,
+    /// The figures of the whole fleet.
+    pub summary: Arc<Summary>,
 }
 
 /// One host's place in the directory: it stays, its snapshots come and go.
@@ -98,7 +104,7 @@ impl fmt::Display for Rival {
 pub(crate) struct Faults {
     /// Messages that were dropped because there were too many.
     pub flooded: u64,
-    /// What was refused: messages, and families of another type than the fleet's.
+    /// Messages that were refused.
     pub refused: u64,
 }
 
@@ -156,21 +162,27 @@ pub(crate) struct Summary {
     pub departed: Totals,
     /// Reports that found no room while they waited for a layout.
     pub parked_dropped: u64,
-    /// What ids did wrong that are no hosts, since they never said a hello that was heard.
+    /// What was done wrong under ids that are no hosts now: nobody said hello, or nobody configured them and they are forgotten.
     pub strangers: BTreeMap<HostId, Faults>,
 }
 
 impl Directory {
+    /// The fleet at this moment.
+    #[must_use]
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.0.load_full()
+    }
+
     /// The hosts at this moment, sorted by id.
     #[must_use]
     pub(crate) fn hosts(&self) -> Arc<Vec<Arc<Entry>>> {
-        self.hosts.load_full()
+        Arc::clone(&self.0.load().hosts)
     }
 
     /// The host called `id`.
     #[must_use]
     pub(crate) fn host(&self, id: &str) -> Option<Arc<Entry>> {
-        let hosts = self.hosts.load();
+        let hosts = &self.0.load().hosts;
         let index = hosts.binary_search_by(|entry| entry.host.as_str().cmp(id)).ok()?;
         Some(Arc::clone(&hosts[index]))
     }
@@ -178,18 +190,20 @@ impl Directory {
     /// The figures of the whole fleet.
     #[must_use]
     pub(crate) fn summary(&self) -> Arc<Summary> {
-        self.summary.load_full()
+        Arc::clone(&self.0.load().summary)
     }
 
-    /// For the fleet's owner: replaces the list of hosts.
-    pub(crate) fn set_hosts(&self, mut hosts: Vec<Arc<Entry>>) {
-        hosts.sort_by(|a, b| a.host.cmp(&b.host));
-        self.hosts.store(Arc::new(hosts));
-    }
-
-    /// For the fleet's owner: replaces the figures of the whole fleet.
-    pub(crate) fn set_summary(&self, summary: Summary) {
-        self.summary.store(Arc::new(summary));
+    /// For the fleet's owner, and nobody else: replaces what is another than it was.
+    pub(crate) fn set(&self, hosts: Option<Vec<Arc<Entry>>>, summary: Option<Summary>) {
+        let mut view = View::clone(&self.0.load());
+        if let Some(mut hosts) = hosts {
+            hosts.sort_by(|a, b| a.host.cmp(&b.host));
+            view.hosts = Arc::new(hosts);
+        }
+        if let Some(summary) = summary {
+            view.summary = Arc::new(summary);
+        }
+        self.0.store(Arc::new(view));
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Hello {
     pub labels: BTreeMap<String, ClaimedValue>,
     /// The configuration in force.
     pub revision: Option<Revision>,
-    /// The reports that the host can still send, the current epoch's included.
+    /// The reports that the host can still send, the current epoch's included, and the epochs of which none is left.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_EPOCHS>")]
     pub ring: Vec<RingRange>,
 }
@@ -97,7 +97,8 @@ pub struct Facts {
     pub boot_time_seconds: u64,
 }
 
-/// The reports of one epoch that a ring holds.
+/// The reports of one epoch that a ring holds. An empty range, with `first` behind `last`, tells of an epoch whose reports have
+/// all left the ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingRange {
     /// Which life collected them.

@@ -54,7 +54,10 @@ impl Fleet {
             host.pulse.conflict_until(now.monotonic + conflict_for);
         }
         host.pulse.greeted(now);
-        host.ledger.greet(epoch, &hello.ring, server, now);
+        // Of a host that nobody listens to nothing can come, and nothing is lost.
+        if planned.is_some() {
+            host.ledger.greet(epoch, &hello.ring, server, now);
+        }
         self.adopt(&id, planned, now);
         let wants_past = self.wants_past(&id);
         if let Some(host) = self.hosts.get_mut(&id) {

@@ -239,11 +239,11 @@ impl Fleet {
                 self.observations.extend(host.observe());
             }
         }
-        if mem::take(&mut self.members_changed) {
-            self.directory.set_hosts(self.hosts.values().map(|host| Arc::clone(&host.entry)).collect());
-        }
-        if *self.directory.summary() != self.summary {
-            self.directory.set_summary(self.summary.clone());
+        let hosts = mem::take(&mut self.members_changed)
+            .then(|| self.hosts.values().map(|host| Arc::clone(&host.entry)).collect());
+        let summary = (*self.directory.summary() != self.summary).then(|| self.summary.clone());
+        if hosts.is_some() || summary.is_some() {
+            self.directory.set(hosts, summary);
         }
     }
 
@@ -284,8 +284,8 @@ impl Fleet {
     fn remove(&mut self, id: &HostId) {
         let Some(host) = self.hosts.remove(id) else { return };
         self.summary.departed += host.ledger.totals();
-        if host.faults != Faults::default() && self.summary.strangers.len() < MAX_STRANGERS {
-            self.summary.strangers.insert(id.clone(), host.faults);
+        if !host.is_known() && host.faults != Faults::default() {
+            *self.stranger(id) = host.faults;
         }
         self.members_changed = true;
         if host.is_known() {
@@ -300,9 +300,20 @@ impl Fleet {
         if let Some(host) = self.hosts.get_mut(id) {
             note(&mut host.faults);
             self.mark(id);
-        } else if self.summary.strangers.contains_key(id) || self.summary.strangers.len() < MAX_STRANGERS {
-            note(self.summary.strangers.entry(id.clone()).or_default());
+        } else {
+            note(self.stranger(id));
         }
+    }
+
+    /// What is known of somebody who is no host. Where there are too many, the one who did least is forgotten.
+    fn stranger(&mut self, id: &HostId) -> &mut Faults {
+        let strangers = &mut self.summary.strangers;
+        if strangers.len() >= MAX_STRANGERS && !strangers.contains_key(id) {
+            let least = strangers.iter().min_by_key(|(_, faults)| faults.flooded.saturating_add(faults.refused));
+            let least = least.map(|(id, _)| id.clone());
+            least.and_then(|id| strangers.remove(&id));
+        }
+        strangers.entry(id.clone()).or_default()
     }
 
     fn refuse(&mut self, refusal: &Refused, channel: &str, now: Now) {

@@ -13,9 +13,9 @@ use crate::directory::Service;
 use crate::fleet::State;
 use crate::inventory::{FleetRule, Labels, Plan};
 
-/// So many reports may wait, and so many values of theirs, of eight bytes each.
+/// So many reports may wait, and so many bytes of theirs.
 const REPORTS: usize = 1 << 15;
-const VALUES: usize = 1 << 25;
+const BYTES: usize = 256 << 20;
 
 /// What the fleet has to tell.
 #[derive(Debug)]
@@ -70,8 +70,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn values(&self) -> usize {
-        self.services.iter().filter_map(|service| service.series.as_ref()).map(|block| block.values.len()).sum()
+    /// What it takes, in bytes, layouts aside, which are shared.
+    fn bytes(&self) -> usize {
+        let of_service = |service: &Arc<Service>| {
+            let values = service.series.as_ref().map_or(0, |block| size_of_val(&*block.values));
+            size_of::<Service>() + service.message.as_ref().map_or(0, String::len) + values
+        };
+        self.services.iter().map(of_service).sum()
     }
 }
 
@@ -108,8 +113,8 @@ struct Shared {
     /// Written by the fleet, taken by the judge; held for a moment only.
     changes: Mutex<Option<Changes>>,
     arrived: Notify,
-    /// Values of the reports that wait. Only the fleet adds, only the judge takes away.
-    values: AtomicUsize,
+    /// What the reports that wait take, in bytes. Only the fleet adds.
+    bytes: AtomicUsize,
 }
 
 /// Both ends.
@@ -142,12 +147,12 @@ impl Feed {
             self.shared.arrived.notify_one();
         }
         for report in reports {
-            let values = report.values();
-            let fits = self.shared.values.load(Ordering::Relaxed) + values <= VALUES;
+            let bytes = report.bytes();
+            let fits = self.shared.bytes.load(Ordering::Relaxed) + bytes <= BYTES;
             // Added first: the judge may have taken it before this goes on.
-            self.shared.values.fetch_add(values, Ordering::Relaxed);
+            self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
             if !fits || self.reports.try_send(report).is_err() {
-                self.shared.values.fetch_sub(values, Ordering::Relaxed);
+                self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
                 self.dropped += 1;
             }
         }
@@ -197,7 +202,7 @@ impl FeedReceiver {
     }
 
     fn taken(&self, report: Report) -> Report {
-        self.shared.values.fetch_sub(report.values(), Ordering::Relaxed);
+        self.shared.bytes.fetch_sub(report.bytes(), Ordering::Relaxed);
         report
     }
 
@@ -216,10 +221,10 @@ mod tests {
     use crate::layouts::Layouts;
 
     #[test]
-    fn what_waits_is_bounded_in_values_too() {
+    fn what_waits_is_bounded_in_bytes_too() {
         let (mut feed, mut receiver) = feed();
         let layout = Layouts::default().intern(&EncodedLayout::new(&Layout::default())).unwrap();
-        let values: Arc<[f64]> = vec![0.0; VALUES / 4].into();
+        let values: Arc<[f64]> = vec![0.0; (BYTES / 4 - 1_000) / 8].into();
         let series = Some(SeriesBlock { layout, values, hidden: Arc::default() });
         let service = Arc::new(Service { name: "s".into(), status: Status::Ok, message: None, duration_us: 1, series });
         let report = || {
@@ -232,6 +237,6 @@ mod tests {
         feed.tell(vec![report(), report()]);
         assert_eq!((feed.waiting(), feed.dropped()), (4, 2));
         while receiver.try_recv().is_some() {}
-        assert_eq!(receiver.shared.values.load(Ordering::Relaxed), 0);
+        assert_eq!(receiver.shared.bytes.load(Ordering::Relaxed), 0);
     }
 }

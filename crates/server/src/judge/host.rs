@@ -65,7 +65,7 @@ impl Watched {
             match (search, &result.series) {
                 (Ok(place), Some(block)) if report.fresh => reshaped |= self.services[place].show(block, at_ms),
                 (Ok(place), Some(block)) => reshaped |= self.services[place].foresee(block),
-                (Ok(place), None) if report.fresh => self.services[place].hide(at_ms),
+                (Ok(place), None) if report.fresh => self.services[place].fail(at_ms),
                 (Err(place), Some(block)) => {
                     let (service, layout) = (Arc::clone(&result.name), Arc::clone(&block.layout));
                     let shape = Shape { service, layout, hidden: Arc::clone(&block.hidden) };
@@ -178,7 +178,10 @@ impl Watched {
                 self.judge(place, desk, now_ms);
             }
         }
-        self.plan_ahead(now_ms);
+        // What is due already stays so until the next tick.
+        if !self.is_due(now_ms) {
+            self.plan_ahead(now_ms);
+        }
     }
 
     /// Judges whatever can have changed by time alone, or by what the host is.

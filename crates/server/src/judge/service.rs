@@ -74,10 +74,17 @@ impl ServiceData {
         !same
     }
 
-    /// The service failed, or is silent for too long: it has no series until it shows some again.
+    /// The service is silent for too long: it has no series until it shows some again.
     pub(super) fn hide(&mut self, at_ms: i64) {
         if self.present {
-            self.present = false;
+            self.fail(at_ms);
+        }
+    }
+
+    /// The service said that it has no series, so that those of the past are over, too.
+    pub(super) fn fail(&mut self, at_ms: i64) {
+        if self.present || self.at_ms == NEVER_MS {
+            (self.present, self.at_ms) = (false, at_ms);
             self.memory.history.mark_stale(at_ms);
         }
     }

@@ -40,11 +40,16 @@ impl Rig {
     }
 
     fn host(&mut self, state: State) {
+        self.tell(state);
+        self.judge.tick(self.now);
+    }
+
+    /// The host is in `state`, which is judged at the next tick.
+    fn tell(&mut self, state: State) {
         let id: HostId = "web".parse().unwrap();
         let (_, plan) = self.inventory.plan(&id, &Labels::new()).unwrap();
         let labels = Arc::new(plan.labels.clone());
         self.judge.on_host(id, HostFacts { state, is_settled: true, labels, plan }, self.now);
-        self.judge.tick(self.now);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -284,6 +289,32 @@ fn rules_over_the_fleet_see_labels_of_hosts_and_the_past() {
     assert_eq!((&*records[0].name, &records[0].series[..]), ("fleet:used:max", &[(labels, 0.95)][..]));
     rig.judge.apply(&rules[..1], rig.now);
     assert_eq!(rig.last_event(), "firing>resolved: the rule was removed");
+}
+
+#[test]
+fn what_is_due_at_the_next_tick_stays_due_when_a_report_comes() {
+    let mut rig = Rig::new("");
+    rig.host(State::Down);
+    assert_eq!(rig.alerts(), ["HostDown - firing"]);
+    for _ in 0..3 {
+        rig.tell(State::Up);
+        rig.report(&[("sda", 0.5)]);
+    }
+    rig.pass(SECOND);
+    assert_eq!(rig.alerts(), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_that_fails_has_no_newest_value_from_its_past() {
+    let mut rig = Rig::new("");
+    // The first rule has the past remembered, the second one looks at the newest value.
+    let rules = "[rules.a]\nrecord = \"fleet:used:max\"\nexpr = 'max_over_time(used[1m])'\n\
+                 [rules.b]\nalert = \"AnyFull\"\nexpr = 'max(used) > 0.9'\n";
+    rig.judge.apply(inventory("", rules).fleet_rules(), rig.now);
+    rig.report_aged(20_000, false, &[("sda", 0.95)]);
+    rig.failure();
+    rig.pass(60 * SECOND);
+    assert_eq!(rig.alerts(), Vec::<String>::new());
 }
 
 #[test]

@@ -102,7 +102,7 @@ pub(crate) const FIGURES: &[Figure] = &[
     Figure {
         name: "hostwatch_host_messages_refused_total",
         kind: MetricType::Counter,
-        help: "What the host said that was refused: messages, and families whose type is another one in the fleet.",
+        help: "Messages of the host that were counted and dropped, whatever was wrong with them.",
         value: |host| Some(host.faults.refused as f64),
     },
     Figure {

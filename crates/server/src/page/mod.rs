@@ -54,9 +54,9 @@ impl Page {
     /// # Errors
     /// When the reader has gone.
     pub(crate) fn write(&self, writer: impl Write, format: Format) -> io::Result<()> {
-        let rows: Vec<Row> = self
-            .directory
-            .hosts()
+        let fleet = self.directory.view();
+        let rows: Vec<Row> = fleet
+            .hosts
             .iter()
             .map(|entry| Row { labels: self.host_labels(entry.host.as_str()), snapshot: entry.snapshot() })
             .collect();
@@ -66,11 +66,10 @@ impl Page {
         let mut names: HashSet<String> = figures::names().map(str::to_owned).collect();
         names.extend(own.names().chain(of_hosts.names()).map(str::to_owned));
         let mut sink = Sink::new(writer, format, names);
-        let summary = self.directory.summary();
         let stranger =
             |(id, faults): (&HostId, &Faults)| Stranger { labels: self.host_labels(id.as_str()), faults: *faults };
-        let strangers: Vec<Stranger> = summary.strangers.iter().map(stranger).collect();
-        figures::write(&rows, &strangers, &of_hosts.left_out(), &summary, &mut sink)?;
+        let strangers: Vec<Stranger> = fleet.summary.strangers.iter().map(stranger).collect();
+        figures::write(&rows, &strangers, &of_hosts.left_out(), &fleet.summary, &mut sink)?;
         alerts::write(&view, &mut sink)?;
         of_hosts.write(&mut own, &mut sink)?;
         own.write(&mut sink)?;

@@ -34,7 +34,7 @@ impl<'a> Families<'a> {
     /// frequent ones the older: one host cannot hide what all others say.
     pub(super) fn of(rows: &'a [Row]) -> Self {
         let mut families = by_family(rows);
-        families.sort_by_key(|(family, places)| (Reverse(hosts_of(places)), family.order));
+        families.sort_by_cached_key(|(family, places)| (Reverse(hosts_of(places)), family.order));
         let mut claimed: HashSet<String> = HashSet::new();
         let (mut shown, left_out): (Vec<_>, Vec<_>) = families.into_iter().partition(|(family, _)| {
             // The bare name too: a histogram has no such sample, but its header says it.

@@ -55,8 +55,7 @@ impl Rig {
 
     fn text(self) -> String {
         let directory = Arc::new(Directory::default());
-        directory.set_hosts(self.hosts);
-        directory.set_summary(self.summary);
+        directory.set(Some(self.hosts), Some(self.summary));
         let page = Page { directory, board: Arc::default(), metrics: Metrics::new().unwrap(), job: "node".into() };
         let mut text = Vec::new();
         page.write(&mut text, Format::Text).unwrap();

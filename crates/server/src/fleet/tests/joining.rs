@@ -31,6 +31,10 @@ fn a_host_that_nobody_configured_is_pending_until_somebody_does() {
     assert_eq!(rig.host("web").state, State::Pending);
     rig.report("web", 1, 1, 0.5);
     assert_eq!(rig.refused("unknown_host"), 1);
+    let gone = |last| vec![RingRange { epoch: Epoch(1), first: last + 1, last, acked: Vec::new() }];
+    rig.hello_with("web", 1, None, gone(70));
+    assert_eq!(rig.host("web").totals.lost, 0, "nobody wanted them");
+    rig.hello("web", 1);
     rig.fleet.apply(inventory(WEB), timing(), rig.now);
     let effects = rig.effects();
     assert!(effects.contains(&Effect::Listen(id("web"))), "{effects:?}");

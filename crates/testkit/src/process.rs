@@ -151,8 +151,17 @@ impl Process {
 
     /// Everything that this run has written so far.
     pub fn log(&self) -> String {
+        self.log_from(self.log_begin as usize)
+    }
+
+    /// Everything that this run and those before it have written.
+    pub fn history(&self) -> String {
+        self.log_from(0)
+    }
+
+    fn log_from(&self, begin: usize) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(bytes.get(self.log_begin as usize..).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(bytes.get(begin..).unwrap_or_default()).into_owned()
     }
 
     /// The last 100 lines that this run has written.

@@ -1,35 +1,64 @@
 //! What happens to the daemons.
 
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, eventually};
 
-use super::{Rig, SETTINGS};
+use super::{OUTAGE, Rig, RigSetup, SETTINGS};
 use crate::fleet::{ANY_HOST, DEADLINE, books, figure, files, is_up, start_client};
 
 #[test]
-fn the_server_is_killed_and_comes_back() -> Result<()> {
+fn the_server_is_killed_in_the_middle_of_a_burst() -> Result<()> {
+    let mut rig = Rig::start_with(Redis::start()?, RigSetup { interval: Some("100ms"), ..RigSetup::default() })?;
+    rig.kill_the_server_for(Duration::from_secs(3))?;
+    // Again, while the hosts answer with what it has missed.
+    rig.server.eventually("what was missed comes", DEADLINE, |page| {
+        let books = books(page, "one")?;
+        ensure!(books.outstanding > 0.0, "nothing is outstanding of {}", books.sequence);
+        Ok(())
+    })?;
+    rig.kill_the_server_for(Duration::ZERO)?;
+    rig.recovers()?.has_filled_gaps();
+    Ok(())
+}
+
+#[test]
+fn the_server_is_away_for_longer_than_a_host_may_be_silent() -> Result<()> {
     let mut rig = Rig::start()?;
-    rig.server.kill()?;
-    rig.server.start_again()?;
-    rig.recovers()
+    rig.kill_the_server_for(OUTAGE)?;
+    rig.recovers().map(drop)
 }
 
 #[test]
 fn a_client_restarts_while_redis_is_away() -> Result<()> {
     let mut rig = Rig::start()?;
     rig.redis.stop()?;
-    rig.wait_for_silence()?;
+    rig.wait_for_an_outage()?;
+    let before = received_total(&rig.server.page()?)?;
     rig.clients[0].terminate()?;
+    let log = rig.clients[0].process.log();
+    let saved = log.lines().find_map(|line| line.split_once(" reports are saved in")?.0.split(' ').next_back());
+    let saved: f64 = saved.with_context(|| format!("nothing is saved: {log}"))?.parse()?;
+    ensure!(
+        saved >= before + 5.0,
+        "{saved} reports are saved, and {before} had arrived: those of the outage are not there"
+    );
     rig.clients[0].start_again()?;
     rig.redis.start_again()?;
-    rig.recovers()?;
     // What the first process could not send has come in the second one's name, under its own epoch.
-    let totals = figure(&rig.server.page()?, "hostwatch_host_reports_lost_total", "one")?;
-    assert_eq!(totals, 0.0);
-    Ok(())
+    rig.server.eventually("all of both lives has arrived", DEADLINE, |page| {
+        let (total, books) = (received_total(page)?, books(page, "one")?);
+        ensure!(total == saved + books.received, "{total} of {saved} and {}", books.received);
+        Ok(())
+    })?;
+    rig.recovers().map(drop)
+}
+
+/// What the server has received of the host `one`, in all its lives.
+fn received_total(page: &Page) -> Result<f64> {
+    figure(page, "hostwatch_host_reports_received_total", "one")
 }
 
 /// What the client says of its ring in its status file: how many reports have left it. The file is written every few seconds.
@@ -52,16 +81,15 @@ fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
     std::fs::write(procfs.path().join("loadavg"), "0.5 0.5 0.5 1/100 4242\n")?;
     std::fs::write(procfs.path().join("meminfo"), "MemTotal: 1000 kB\nMemFree: 500 kB\n")?;
     let redis = Redis::start()?;
-    let url = redis.url();
     let large = ClientSetup {
-        redis_url: url.clone(),
+        redis_url: redis.url(),
         toml: Some("[buffer]\nmax_size = \"2MiB\"\n".to_owned()),
         procfs: Some(procfs.path().to_owned()),
         ..ClientSetup::default()
     };
-    let mut rig = Rig::start_through(redis, &url, large)?;
+    let mut rig = Rig::start_with(redis, RigSetup { first: Some(large), ..RigSetup::default() })?;
     rig.redis.stop()?;
-    rig.wait_for_silence()?;
+    rig.wait_for_silence_of("one", Duration::from_secs(3))?;
     let before = books(&rig.server.page()?, "one")?;
     ensure!(before.received == before.sequence, "all that was published has arrived");
     eventually("the ring has dropped what never arrived", DEADLINE, || {
@@ -77,9 +105,10 @@ fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
         Ok(())
     })?;
     let dropped = dropped_from_the_ring(&rig.clients[0])?;
+    rig.resident.remove(rig.clients[0].process.name());
     rig.redis.start_again()?;
-    let page = rig.settles()?;
-    let after = books(&page, "one")?;
+    let toll = rig.settles()?;
+    let (page, after) = (&toll.page, books(&toll.page, "one")?);
     assert_eq!(dropped_from_the_ring(&rig.clients[0])?, dropped, "the ring has dropped more");
     // The ring drops the oldest first, and those that had arrived are the oldest.
     assert_eq!(
@@ -89,15 +118,18 @@ fn what_no_longer_fits_into_the_ring_is_lost_and_counted() -> Result<()> {
         before.received
     );
     assert_eq!((after.sequence, after.outstanding), (after.received + after.lost, 0.0), "nothing was left out");
-    assert_eq!(figure(&page, "hostwatch_host_reports_lost_total", "one")?, after.lost);
-    assert_eq!(books(&page, "two")?.lost, 0.0, "the other host has lost nothing");
+    assert_eq!(figure(page, "hostwatch_host_reports_lost_total", "one")?, after.lost);
+    for host in ["two", "three"] {
+        assert_eq!(toll.hosts[host].lost, 0.0, "{host} has lost something");
+    }
     Ok(())
 }
 
 #[test]
 fn two_clients_that_say_they_are_one_host_are_named() -> Result<()> {
     let mut rig = Rig::start()?;
-    let mut second = start_client(&rig.redis, "one")?;
+    let second = start_client(&rig.redis, "one")?;
+    rig.clients.push(second);
     rig.server.eventually("the host is in conflict", DEADLINE, |page| {
         let conflict = page.value("hostwatch_host_state", &[("instance", "one"), ("state", "conflict")]);
         ensure!(conflict == Some(1.0), "no conflict");
@@ -108,8 +140,9 @@ fn two_clients_that_say_they_are_one_host_are_named() -> Result<()> {
     assert!(page.value("node_load1", &[("instance", "one")]).is_none(), "whose value would it be?");
     books(&page, "two").context("the other host is not concerned")?;
     is_up(&page, "two")?;
-    second.terminate()?;
-    rig.recovers()
+    rig.clients[3].terminate()?;
+    rig.recovers()?.is_nothing_for(&["two", "three"]);
+    Ok(())
 }
 
 #[test]
@@ -152,7 +185,6 @@ fn a_client_is_killed() -> Result<()> {
     rig.clients[0].kill()?;
     rig.clients[0].start_again()?;
     // Its next life has books of its own; what the first one had sent is all here.
-    rig.recovers()?;
-    assert_eq!(figure(&rig.server.page()?, "hostwatch_host_reports_lost_total", "one")?, 0.0);
+    rig.recovers()?.is_nothing_for(&["two", "three"]);
     Ok(())
 }

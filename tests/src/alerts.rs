@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Sample, Server, ServerSetup};
@@ -279,6 +280,53 @@ fn a_host_that_dies_raises_an_alert_and_its_return_ends_it() -> Result<()> {
     })
 }
 
+/// Waits until the host is announced as down.
+fn wait_until_down(rig: &mut Rig) -> Result<()> {
+    rig.server.eventually("the host is announced as down", DEADLINE, |page| {
+        let down = alerts(page, "HostDown").any(|alert| alert.has(&[("instance", "web"), ("alertstate", "firing")]));
+        ensure!(down, "it is not");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_host_that_dies_while_the_server_is_away_is_announced() -> Result<()> {
+    let quick = "[liveness]\nheartbeat = \"1s\"\ndown_after = \"4s\"\n";
+    let mut rig = Rig::start(quick, "expr = \"node_load1 > 10\"")?;
+    rig.server.terminate()?;
+    rig.client.kill()?;
+    rig.server.start_again()?;
+    wait_until_down(&mut rig)?;
+    // Nor does the server need to remember that the host ever lived: it is configured.
+    rig.server.kill()?;
+    for file in ["fleet.state", "alerts.state"] {
+        fs::remove_file(rig.server.state_directory().join(file))?;
+    }
+    rig.server.start_again()?;
+    wait_until_down(&mut rig)
+}
+
+#[test]
+fn a_host_that_says_goodbye_and_does_not_come_back_is_down_after_its_grace() -> Result<()> {
+    let quick = "[liveness]\nheartbeat = \"1s\"\ndown_after = \"4s\"\nleft_grace = \"10s\"\n";
+    let mut rig = Rig::start(quick, "expr = \"node_load1 > 10\"")?;
+    assert!(rig.client.terminate()?.success());
+    let left = |page: &Page| page.value("hostwatch_host_state", &[("instance", "web"), ("state", "left")]) == Some(1.0);
+    assert!(left(&rig.server.page()?), "its goodbye was not heard");
+    let said = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    wait_until_down(&mut rig)?;
+    let events = rig.api("/api/v1/events?alertname=HostDown")?;
+    let fired = events["events"][0]["at"].as_f64().context("no time")?;
+    // Longer than a silent host would have had; the goodbye was said a little before we looked.
+    ensure!(fired - said >= 9.0, "down {} s after its goodbye: {events}", fired - said);
+    rig.client.start_again()?;
+    rig.server.eventually("the host is back", DEADLINE, |page| {
+        ensure!(alerts(page, "HostDown").count() == 0, "it is down");
+        ensure!(page.value("hostwatch_host_up", &[("instance", "web")]) == Some(1.0), "it is not up");
+        Ok(())
+    })
+}
+
 #[test]
 fn rules_over_the_fleet_alert_and_record() -> Result<()> {
     const RULES: &str = r#"
@@ -403,18 +451,24 @@ fn a_fleet_that_falls_silent_is_one_alert() -> Result<()> {
 #[test]
 fn a_server_that_is_cut_off_blames_its_link_and_no_host() -> Result<()> {
     // A client that cannot reach Redis tries again every 5 s at least, which is what it needs to report after the outage.
-    let settings = "[liveness]\nheartbeat = \"1s\"\ndown_after = \"20s\"\n";
+    let settings = "[liveness]\nheartbeat = \"1s\"\ndown_after = \"10s\"\n";
     let mut rig = Rig::start(settings, "expr = \"node_load1 > 10\"")?;
     rig.redis.stop()?;
-    rig.server.eventually("the link is named", DEADLINE, |page| {
-        ensure!(alerts(page, "RedisLinkDown").any(|alert| alert.has(&[("alertstate", "firing")])));
+    rig.server.eventually("the link is named, and the host silent for longer than any may be", DEADLINE, |page| {
+        ensure!(alerts(page, "RedisLinkDown").any(|alert| alert.has(&[("alertstate", "firing")])), "it is not named");
+        let heard = page.value("hostwatch_host_last_report_timestamp_seconds", &[("instance", "web")]);
+        let silent = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() - heard.context("never heard")?;
+        ensure!(silent >= 12.0, "silent for {silent} s");
+        ensure!(
+            page.value("hostwatch_host_state", &[("instance", "web"), ("state", "stale")]) == Some(1.0),
+            "not stale"
+        );
         Ok(())
     })?;
-    assert_eq!(alerts(&rig.server.page()?, "HostDown").count(), 0);
     rig.redis.start_again()?;
     rig.server.eventually("the link is back and the host is up", DEADLINE, |page| {
-        ensure!(alerts(page, "RedisLinkDown").count() == 0);
-        ensure!(page.value("hostwatch_host_up", &[("instance", "web")]) == Some(1.0));
+        ensure!(alerts(page, "RedisLinkDown").count() == 0, "the link is away");
+        ensure!(page.value("hostwatch_host_up", &[("instance", "web")]) == Some(1.0), "the host is not up");
         Ok(())
     })?;
     let events = rig.api("/api/v1/events?alertname=HostDown")?;

@@ -1,16 +1,9 @@
 //! A real Prometheus scrapes the page.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Prometheus, Redis, eventually, get_as, require};
+use hostwatch_testkit::{Prometheus, Redis, eventually, get_as, open_metrics_samples};
 
 use crate::fleet::{ANY_HOST, DEADLINE, is_up, start_client, start_server};
-
-/// Debian's Python, and the module of it that reads OpenMetrics; another Python on the path may not have it.
-const PYTHON: &str = "/usr/bin/python3";
-const PARSER: &str = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
 
 #[test]
 fn prometheus_forgets_a_dead_host_by_its_staleness_marker() -> Result<()> {
@@ -88,10 +81,6 @@ fn prometheus_scrapes_every_host_that_it_discovers() -> Result<()> {
 
 #[test]
 fn the_open_metrics_pages_parse_with_prometheus_client() -> Result<()> {
-    const READ: &str = "import sys\nfrom prometheus_client.openmetrics.parser import text_string_to_metric_families\n\
-        families = list(text_string_to_metric_families(sys.stdin.read()))\n\
-        print(sum(len(family.samples) for family in families))\n";
-    require(PARSER)?;
     let redis = Redis::start()?;
     let mut server = start_server(&redis, "", ANY_HOST)?;
     let _client = start_client(&redis, "web")?;
@@ -100,16 +89,7 @@ fn the_open_metrics_pages_parse_with_prometheus_client() -> Result<()> {
         let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
         let (status, page) = get_as(&server.url(path), accept)?;
         ensure!(status == 200 && page.ends_with("# EOF\n"), "{path}: {status}");
-        let mut python = Command::new(PYTHON)
-            .args(["-c", READ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        python.stdin.take().context("no input")?.write_all(page.as_bytes())?;
-        let read = python.wait_with_output()?;
-        ensure!(read.status.success(), "{path}: {}", String::from_utf8_lossy(&read.stderr));
-        let samples: usize = String::from_utf8(read.stdout)?.trim().parse()?;
+        let samples = open_metrics_samples(&page).context(path)?;
         let lines = page.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(samples, lines, "{path}");
     }

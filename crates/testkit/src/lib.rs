@@ -32,7 +32,7 @@ pub use page::{Family, Labels, Page, PageError, Sample};
 pub use ports::free_port;
 pub use process::{Process, Signal};
 pub use programs::{Profile, Programs, build, find, package_of, packages, programs, require, root};
-pub use prometheus::{Prometheus, RangeSeries, promtool_remarks};
+pub use prometheus::{Prometheus, RangeSeries, open_metrics_samples, promtool_remarks};
 pub use proxy::{Proxy, Traffic};
 pub use redis::{Redis, RedisSetup};
 pub use server::{Server, ServerSetup};

@@ -131,7 +131,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// The Debian package that brings a program.
 pub fn package_of(program: &str) -> &str {
     match program {
-        "redis-benchmark" | "redis-cli" => "redis-tools",
+        "redis-cli" => "redis-tools",
         "/usr/lib/nagios/plugins/check_disk" => "monitoring-plugins-basic",
         "ip" => "iproute2",
         "collectd" => "collectd-core",

@@ -157,6 +157,33 @@ pub fn promtool_remarks(page: &str) -> Result<Vec<String>> {
     }
 }
 
+/// How many samples prometheus_client, the strictest reader of OpenMetrics, finds on a page in that format.
+///
+/// # Errors
+/// When the page does not parse, or Debian's prometheus_client is not installed.
+pub fn open_metrics_samples(page: &str) -> Result<usize> {
+    const PARSER: &str = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
+    // Another Python on the path may not have it.
+    const PYTHON: &str = "/usr/bin/python3";
+    const READ: &str = "import sys\nfrom prometheus_client.openmetrics.parser import text_string_to_metric_families\n\
+        families = list(text_string_to_metric_families(sys.stdin.buffer.read().decode()))\n\
+        print(sum(len(family.samples) for family in families))\n";
+    require(PARSER)?;
+    let mut child = Command::new(PYTHON)
+        .args(["-c", READ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("run python3")?;
+    child.stdin.take().context("the parser's input")?.write_all(page.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("prometheus_client: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
 fn samples(data: &Value) -> Option<Vec<Sample>> {
     let number = |point: &Value| point.get(1)?.as_str()?.parse().ok();
     match data["resultType"].as_str()? {

@@ -1,6 +1,6 @@
-//! Somebody who publishes whatever a test wants on a Redis, in one go and as any user.
+//! Somebody who publishes whatever a test wants on a Redis, in one go and as any user, or hears what others publish.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -59,6 +59,37 @@ impl Speaker {
             heard += self.receivers()?;
         }
         Ok(heard)
+    }
+
+    /// The next message on `channel`. From now on it can do nothing but listen.
+    ///
+    /// # Errors
+    /// When Redis refuses, or none comes within 30 s.
+    pub fn hear(&mut self, channel: &str) -> Result<Vec<u8>> {
+        self.send(&[b"SUBSCRIBE", channel.as_bytes()])?;
+        // What kind of message it is, the channel, and either a number or what was published.
+        loop {
+            let kind = [self.answer()?, self.text()?];
+            self.text()?;
+            match kind.each_ref().map(String::as_str) {
+                ["*3", "subscribe"] => drop(self.answer()?),
+                ["*3", "message"] => return self.bulk(),
+                other => bail!("SUBSCRIBE: {other:?}"),
+            }
+        }
+    }
+
+    fn text(&mut self) -> Result<String> {
+        Ok(String::from_utf8(self.bulk()?)?)
+    }
+
+    fn bulk(&mut self) -> Result<Vec<u8>> {
+        let length = self.answer()?;
+        let length = length.strip_prefix('$').with_context(|| format!("no length: {length}"))?;
+        let mut bytes = vec![0; length.parse::<usize>()? + 2];
+        self.stream.read_exact(&mut bytes)?;
+        bytes.truncate(bytes.len() - 2);
+        Ok(bytes)
     }
 
     fn send(&mut self, words: &[&[u8]]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hostwatch_wire::{
     ClaimedValue, EncodedLayout, Epoch, Facts, Family, Hello, HostBody, HostMessage, Label, Layout, LayoutId,
     MetricType, Report, Series, ServiceReport, Status, Suffix, Values,
@@ -77,6 +77,15 @@ impl Evil {
             }],
         };
         self.say(HostBody::Report(report))
+    }
+
+    /// `message`, which it would say in its own name, in the name of `host`, whether a host may have that name or not.
+    pub(super) fn in_the_name_of(&self, host: &str, message: &[u8]) -> Result<Vec<u8>> {
+        // MessagePack: a text of less than 32 bytes begins with 0xa0 and its length.
+        let field = |name: &str| [&b"\xa4host"[..], &[0xa0 + name.len() as u8], name.as_bytes()].concat();
+        let (own, other) = (field(&self.host), field(host));
+        let at = message.windows(own.len()).position(|bytes| bytes == own).context("the message names no host")?;
+        Ok([&message[..at], &other, &message[at + own.len()..]].concat())
     }
 
     pub(super) fn say(&self, body: HostBody<'_>) -> Result<Vec<u8>> {

@@ -1,12 +1,14 @@
 //! Messages that are well formed and untrue.
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::Page;
-use hostwatch_wire::{Applied, ContentHash, EncodedLayout, Family, HostBody, Layout, MetricType, Refusal, Revision};
+use hostwatch_testkit::{Page, Speaker, get_as, open_metrics_samples};
+use hostwatch_wire::{
+    Applied, ContentHash, EncodedLayout, Family, HostBody, HostMessage, Layout, LayoutId, MetricType, Refusal, Revision,
+};
 
 use super::Rig;
 use super::evil::{Evil, gauge};
-use crate::fleet::{DEADLINE, figure};
+use crate::fleet::{DEADLINE, books, figure};
 
 /// A rig that listens to `evil`.
 fn start() -> Result<(Rig, Evil)> {
@@ -25,15 +27,73 @@ fn refused(page: &Page) -> Result<f64> {
 }
 
 #[test]
+fn a_message_in_the_name_of_another_is_refused() -> Result<()> {
+    let (mut rig, mut evil) = start()?;
+    let mut speaker = rig.evil_speaker()?;
+    let before = books(&rig.server.page()?, "good")?;
+    let (join, reports) = (evil.join(), evil.reports());
+    let names = ["good", "*", "a}b", "a/b", "{good}", "good*"];
+    for name in names {
+        let hello = evil.hello()?;
+        let report = evil.report("load", vec![gauge("node_evil", &[])], 6.0)?;
+        for (channel, message) in [(&join, hello), (&reports, report)] {
+            let message = evil.in_the_name_of(name, &message)?;
+            ensure!(speaker.publish([(channel.as_str(), message.as_slice())])? == 1, "nobody hears {channel}");
+        }
+    }
+    rig.server.eventually("each is refused and the culprit named", DEADLINE, |page| {
+        ensure!(refused(page)? == 2.0 * names.len() as f64, "{} are refused", refused(page)?);
+        let of = |reason| page.value("hostwatch_messages_refused_total", &[("reason", reason)]);
+        ensure!(of("wrong_host") == Some(2.0), "{:?} for the wrong host", of("wrong_host"));
+        ensure!(page.series("node_evil").next().is_none(), "the report is on the page");
+        let hosts = page.series("hostwatch_host_up").filter_map(|host| host.label("instance"));
+        ensure!(hosts.eq(["evil", "good"]), "there are other hosts");
+        Ok(())
+    })?;
+    let after = books(&rig.server.page()?, "good")?;
+    ensure!(after.sequence < before.sequence + 60.0 && after.received >= before.received, "the books are others");
+    rig.stands()
+}
+
+/// The layout that `good` says its load has.
+fn layout_of_good(rig: &Rig) -> Result<LayoutId> {
+    let mut listener = Speaker::connect(&rig.redis)?;
+    listener.log_in("admin", "any")?;
+    loop {
+        let message = listener.hear("hostwatch:{good}:reports")?;
+        let HostBody::Report(report) = HostMessage::decode(&message)?.body else { continue };
+        let load = report.services.iter().find(|service| service.service == "load");
+        return load.and_then(|load| load.layout).context("a load with a layout");
+    }
+}
+
+#[test]
 fn the_layout_of_another_host_stays_what_it_is() -> Result<()> {
     let (mut rig, mut evil) = start()?;
     let mut speaker = rig.evil_speaker()?;
-    let layout = |name| EncodedLayout::new(&Layout { families: vec![gauge(name, &[])] });
-    let (true_one, false_one) = (layout("node_true"), layout("node_false"));
-    // The id of one, the content of another: content makes the id, so that this redefines nothing.
-    let lie = evil.report_with("load", false_one.clone(), true_one.id(), 6.0)?;
-    let truth = evil.report_with("load", true_one.clone(), true_one.id(), 7.0)?;
     let reports = evil.reports();
+    // The id of one, the content of another: content makes the id, so that this redefines nothing.
+    let stolen = layout_of_good(&rig)?;
+    let names = ["node_false1", "node_false5", "node_false15"];
+    let false_one = EncodedLayout::new(&Layout { families: names.map(|name| gauge(name, &[])).into() });
+    let lie = evil.report_with("load", false_one.clone(), stolen, 6.0)?;
+    speaker.publish([(&*reports, &*lie)])?;
+    rig.server.eventually("what was said under the id is what its owner said", DEADLINE, |page| {
+        ensure!(page.value("node_load1", &[("instance", "evil")]) == Some(6.0), "the report is not there");
+        Ok(())
+    })?;
+    let before = books(&rig.server.page()?, "good")?.received;
+    rig.server.eventually("the owner goes on under its id", DEADLINE, |page| {
+        ensure!(books(page, "good")?.received >= before + 2.0, "it has not reported");
+        figure(page, "node_load1", "good")?;
+        ensure!(!names.iter().any(|name| page.series(name).next().is_some()), "the false one is in use");
+        Ok(())
+    })?;
+
+    let layout = |name| EncodedLayout::new(&Layout { families: vec![gauge(name, &[])] });
+    let true_one = layout("node_true");
+    let lie = evil.report_with("load", layout("node_false"), true_one.id(), 6.0)?;
+    let truth = evil.report_with("load", true_one.clone(), true_one.id(), 7.0)?;
     speaker.publish([(&*reports, &*lie), (&*reports, &*truth)])?;
     rig.server.eventually("the true layout is in use", DEADLINE, |page| {
         ensure!(page.value("node_true", &[("instance", "evil")]) == Some(7.0), "it is not");
@@ -132,9 +192,16 @@ fn odd_values_leave_the_page_readable() -> Result<()> {
         ensure!(reasons.any(|sample| sample.label("reason") == Some(ODD)), "it is not");
         Ok(())
     })?;
-    for path in ["/", "/api/v1/hosts", "/metrics/host/good"] {
+    for path in ["/", "/api/v1/hosts", "/metrics/host/good", "/metrics/host/evil"] {
         let (status, body) = rig.server.get(path)?;
         ensure!(status == 200 && !body.contains("\n# TYPE node_load1 counter"), "{path}: {status}: {body}");
+    }
+    for path in ["/metrics", "/metrics/host/evil"] {
+        Page::parse(&rig.server.get(path)?.1).context(path)?;
+        let (_, page) = get_as(&rig.server.url(path), "application/openmetrics-text;version=1.0.0")?;
+        ensure!(page.ends_with("# EOF\n"), "{path} is not in the format of OpenMetrics");
+        let lines = page.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+        assert_eq!(open_metrics_samples(&page).context(path)?, lines, "{path}");
     }
     rig.stands()
 }

@@ -11,7 +11,7 @@ use super::{Rig, acl};
 
 #[test]
 fn a_host_speaks_for_itself_only() -> Result<()> {
-    let rig = Rig::start()?;
+    let mut rig = Rig::start()?;
     for command in [
         &["publish", "hostwatch:{good}:reports", "x"][..],
         &["publish", "hostwatch:{good}:join", "x"],
@@ -47,7 +47,9 @@ fn a_host_speaks_for_itself_only() -> Result<()> {
     }
     let answer = rig.answer("default", &["ping"])?;
     ensure!(answer.contains("WRONGPASS") || answer.contains("NOAUTH"), "{answer}");
-    Ok(())
+    let log = rig.answer("admin", &["acl", "log"])?;
+    ensure!(log.contains("host-evil"), "Redis does not name the culprit: {log}");
+    rig.stands()
 }
 
 #[test]

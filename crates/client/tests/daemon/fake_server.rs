@@ -22,7 +22,7 @@ pub(crate) struct FakeServer {
     names: Names,
     link: Link,
     inbox: Inbox,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 impl FakeServer {
@@ -50,7 +50,12 @@ impl FakeServer {
         let mut state = link.state();
         let connected = state.wait_for(|state| matches!(state, LinkState::Connected { .. }));
         tokio::time::timeout(DEADLINE, connected).await.unwrap().unwrap();
-        Self { life: Life(1), host, names, link, inbox, _tasks: tasks }
+        Self { life: Life(1), host, names, link, inbox, tasks }
+    }
+
+    /// Goes away; from now on nobody listens.
+    pub(crate) async fn leave(self) {
+        self.tasks.drain(DEADLINE).await.unwrap();
     }
 
     /// The first message from now on of which `found` makes something.
@@ -92,8 +97,13 @@ impl FakeServer {
     }
 
     pub(crate) async fn welcome(&self, answers: Option<Epoch>) {
+        self.welcome_with(answers, 30_000).await;
+    }
+
+    /// With a promise to acknowledge so often.
+    pub(crate) async fn welcome_with(&self, answers: Option<Epoch>, ack_interval_ms: u64) {
         let (revision, known) = (None, vec![]);
-        let welcome = Welcome { answers, revision, known, heartbeat_ms: 1_000, ack_interval_ms: 30_000 };
+        let welcome = Welcome { answers, revision, known, heartbeat_ms: 1_000, ack_interval_ms };
         self.say(ServerBody::Welcome(welcome)).await;
     }
 

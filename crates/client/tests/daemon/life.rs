@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use hostwatch_testkit::{Redis, Signal, eventually};
 use hostwatch_wire::{
-    Ack, Acked, ClaimedValue, Epoch, HostBody, LayoutId, Resend, SeqRange, ServerBody, Status, WantLayout, Welcome,
+    Ack, Acked, ClaimedValue, Epoch, HostBody, LayoutId, Resend, SeqRange, ServerBody, Status, WantLayout,
 };
 
 use crate::fake_server::{FakeServer, SERVER, client, config, service};
@@ -279,25 +279,113 @@ async fn a_connection_over_which_nobody_answers_is_replaced() {
     let mut server = FakeServer::start(&redis, "web01").await;
     let _client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
     let (epoch, _) = server.hello().await;
-    // The shortest intervals, and from now on the server is there and says nothing.
-    let (revision, known) = (None, vec![]);
-    let answers = Some(epoch);
-    server
-        .say(ServerBody::Welcome(Welcome { answers, revision, known, heartbeat_ms: 1_000, ack_interval_ms: 1_000 }))
-        .await;
-    let connection = || {
-        let clients = redis.cli(&["client", "list"])?;
-        let line = clients.lines().find(|line| line.contains(" name=hostwatch-client:web01 "));
-        let id = line.and_then(|line| line.split(' ').next()).context("the client is not connected")?;
-        Ok::<_, anyhow::Error>(id.to_owned())
-    };
-    let first = connection().unwrap();
+    // The shortest interval, and from now on the server is there and says nothing.
+    server.welcome_with(Some(epoch), 1_000).await;
+    let first = connection(&redis).unwrap();
     let replaced = eventually("another connection", DEADLINE, || {
-        let now = connection()?;
+        let now = connection(&redis)?;
         ensure!(now != first, "still {now}");
         Ok(())
     });
     replaced.unwrap();
     let (again, _) = server.hello().await;
     assert_eq!(again, epoch, "it is the same client");
+}
+
+/// Which connection of Redis is that of the client `web01`.
+fn connection(redis: &Redis) -> anyhow::Result<String> {
+    let clients = redis.cli(&["client", "list"])?;
+    let line = clients.lines().find(|line| line.contains(" name=hostwatch-client:web01 "));
+    let id = line.and_then(|line| line.split(' ').next()).context("the client is not connected")?;
+    Ok(id.to_owned())
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_told_from_a_bad_connection() {
+    let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = FakeServer::start(&redis, "web01").await;
+    let client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
+    let (epoch, _) = server.hello().await;
+    // Its patience would be over within 6 s.
+    server.welcome_with(Some(epoch), 1_000).await;
+    let first = connection(&redis).unwrap();
+    server.leave().await;
+    let sentence = || {
+        let status: serde_json::Value = serde_json::from_slice(&fs::read(client.status_file())?)?;
+        Ok::<_, anyhow::Error>(status["state"].as_str().context("no state")?.to_owned())
+    };
+    let away = "connected to Redis, where no server listens";
+    let said = eventually("it says that no server listens", DEADLINE, || {
+        let sentence = sentence()?;
+        ensure!(sentence.starts_with(away), "{sentence}");
+        Ok(())
+    });
+    said.unwrap();
+    let begin = Instant::now();
+    let waited = eventually("its patience would be over", DEADLINE, || {
+        assert_eq!(connection(&redis).unwrap(), first, "it has given its connection up");
+        ensure!(begin.elapsed() >= Duration::from_secs(13), "not yet");
+        Ok(())
+    });
+    waited.unwrap();
+    assert!(sentence().unwrap().starts_with(away), "{}", sentence().unwrap());
+    let mut server = FakeServer::start(&redis, "web01").await;
+    server.welcome(None).await;
+    assert_eq!(server.hello().await.0, epoch, "it finds the server that returns");
+}
+
+#[tokio::test]
+async fn without_a_service_there_are_heartbeats() {
+    let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = FakeServer::start(&redis, "web01").await;
+    let _client = client(&redis, "web01", &procfs(directory.path()), directory.path(), "");
+    let (epoch, _) = server.hello().await;
+    server.welcome(Some(epoch)).await;
+    let heartbeat = |_, body: &HostBody<'_>| match body {
+        HostBody::Report(report) => {
+            assert!(report.services.is_empty(), "{:?}", report.services);
+            Some(report.seq)
+        }
+        _ => None,
+    };
+    for seq in 1..=3 {
+        assert_eq!(server.expect("a heartbeat", heartbeat).await, seq);
+    }
+}
+
+#[tokio::test]
+async fn a_ring_that_is_not_its_own_is_set_aside() {
+    let (redis, directory) = (Redis::start().unwrap(), tempfile::tempdir().unwrap());
+    let procfs = procfs(directory.path());
+    let mut server = FakeServer::start(&redis, "web01").await;
+    server.retain(&config(1, vec![service("load", "load", 100)])).await;
+    let mut other = client(&redis, "web01", &procfs, directory.path(), "");
+    let (epoch, _) = server.hello().await;
+    server.welcome(Some(epoch)).await;
+    load_report(&mut server).await;
+    assert!(other.terminate().unwrap().success());
+    let ring = other.state_directory().join("ring");
+
+    for (content, reason) in
+        [(fs::read(&ring).unwrap(), "it is the ring of host web01"), (b"garbage".to_vec(), "this is no ring")]
+    {
+        fs::write(&ring, &content).unwrap();
+        let mut server = FakeServer::start(&redis, "web02").await;
+        let mut client = client(&redis, "web02", &procfs, directory.path(), "");
+        let (epoch, hello) = server.hello().await;
+        assert!(hello.ring.iter().all(|range| range.epoch == epoch), "{:?}", hello.ring);
+        server.welcome(Some(epoch)).await;
+        let report = |_, body: &HostBody<'_>| if let HostBody::Report(report) = body { Some(report.seq) } else { None };
+        assert_eq!(server.expect("a report", report).await, 1, "it runs on");
+
+        let log = client.process.log();
+        let line = log.lines().find(|line| line.contains("/ring is not used")).unwrap_or_else(|| panic!("{log}"));
+        assert!(line.contains(reason), "{line}");
+        let aside = line.split_once("; it is ").and_then(|(_, rest)| rest.strip_suffix(" now")).unwrap();
+        assert!(aside.contains("/ring.corrupt-"), "{line}");
+        assert_eq!(fs::read(aside).unwrap(), content, "{line}");
+        assert!(client.terminate().unwrap().success());
+        // Two in the same second would have the same name.
+        fs::remove_file(aside).unwrap();
+    }
 }

@@ -215,34 +215,67 @@ fn what_is_no_message_is_counted_and_dropped() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_password_is_said_and_recovered_from() -> Result<()> {
-    const WRONG: &str = "not-yet-the-password";
-    let redis = Redis::start()?;
-    redis.cli(&["CONFIG", "SET", "requirepass", "first"])?;
-    let environment = vec![("HOSTWATCH_REDIS_PASSWORD".to_owned(), WRONG.to_owned())];
-    let setup = ServerSetup {
-        redis_url: redis.url(),
-        files: files("", ANY_HOST),
-        environment: environment.clone(),
-        ..ServerSetup::default()
-    };
-    let mut server = Server::start(&setup)?;
-    let setup =
-        ClientSetup { host: Some("web".to_owned()), redis_url: redis.url(), environment, ..ClientSetup::default() };
-    let mut client = Client::start(&setup)?;
-    for process in [&mut server.process, &mut client.process] {
-        process.eventually("it says what is wrong", DEADLINE, |process| {
-            ensure!(process.log().contains("WRONGPASS"), "not yet");
-            Ok(())
+fn a_wrong_password_is_said_and_recovered_from_and_is_shown_nowhere() -> Result<()> {
+    const PASSWORD: &str = "not-yet-the-password";
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("password");
+    std::fs::write(&file, format!("{PASSWORD}\n"))?;
+    let in_a_file = format!("[redis]\npassword_file = \"{}\"\n", file.display());
+    let in_the_environment = ("HOSTWATCH_REDIS_PASSWORD".to_owned(), PASSWORD.to_owned());
+    for (settings, environment) in [(in_a_file, None), (String::new(), Some(in_the_environment))] {
+        let redis = Redis::start()?;
+        redis.cli(&["CONFIG", "SET", "requirepass", "first"])?;
+        let talkative = ("HOSTWATCH_LOG".to_owned(), "debug".to_owned());
+        let environment: Vec<(String, String)> = environment.into_iter().chain([talkative]).collect();
+        let mut server = Server::start(&ServerSetup {
+            redis_url: redis.url(),
+            files: files(&settings, ANY_HOST),
+            environment: environment.clone(),
+            ..ServerSetup::default()
         })?;
-    }
-    let (status, body) = server.get("/-/ready")?;
-    assert!(status == 503 && body.contains("WRONGPASS"), "{status} {body}");
-    assert_eq!(server.get("/-/healthy")?.0, 200);
-    redis.cli(&["-a", "first", "CONFIG", "SET", "requirepass", WRONG])?;
-    server.eventually("both have recovered", DEADLINE, |page| is_up(page, "web"))?;
-    for log in [server.process.log(), client.process.log()] {
-        assert!(!log.contains(WRONG), "the password is in a log: {log}");
+        let mut client = Client::start(&ClientSetup {
+            host: Some("web".to_owned()),
+            redis_url: redis.url(),
+            toml: Some(settings),
+            environment,
+            ..ClientSetup::default()
+        })?;
+        for process in [&mut server.process, &mut client.process] {
+            process.eventually("it says what is wrong", DEADLINE, |process| {
+                ensure!(process.log().contains("WRONGPASS"), "not yet");
+                Ok(())
+            })?;
+        }
+        let (status, body) = server.get("/-/ready")?;
+        assert!(status == 503 && body.contains("WRONGPASS") && !body.contains(PASSWORD), "{status} {body}");
+        assert_eq!(server.get("/-/healthy")?.0, 200);
+        redis.cli(&["-a", "first", "CONFIG", "SET", "requirepass", PASSWORD])?;
+        server.eventually("both have recovered", DEADLINE, |page| is_up(page, "web"))?;
+
+        for path in ["/", "/metrics", "/metrics/host/web", "/sd", "/-/ready", "/api/v1/hosts", "/api/v1/hosts/web"] {
+            let (status, page) = server.get(path)?;
+            assert!(status == 200 && !page.contains(PASSWORD), "{path}: {status}: {page}");
+        }
+        let mut shown = vec![client.status_file()];
+        shown.extend(
+            [&server.process, &client.process].map(|process| format!("/proc/{}/cmdline", process.pid()).into()),
+        );
+        // What they keep is complete when they have ended.
+        let told: Vec<Vec<u8>> = shown.iter().map(std::fs::read).collect::<Result<_, _>>()?;
+        assert!(client.terminate()?.success() && server.terminate()?.success());
+        let kept = [server.state_directory(), client.state_directory()].map(std::fs::read_dir);
+        let kept: Vec<_> = kept.into_iter().flatten().flatten().flatten().map(|entry| entry.path()).collect();
+        assert!(
+            kept.iter().any(|file| file.ends_with("ring")) && kept.iter().any(|file| file.ends_with("fleet.state"))
+        );
+        let kept: Vec<Vec<u8>> = kept.iter().map(std::fs::read).collect::<Result<_, _>>()?;
+        let logs = [&server.process, &client.process].map(|process| process.log());
+        assert!(logs[0].contains(" DEBUG "), "{}", logs[0]);
+        for text in told.iter().chain(&kept).map(Vec::as_slice).chain(logs.iter().map(|log| log.as_bytes())) {
+            assert!(!text.is_empty());
+            let at = text.windows(PASSWORD.len()).position(|bytes| bytes == PASSWORD.as_bytes());
+            assert!(at.is_none(), "the password is in {}", String::from_utf8_lossy(text));
+        }
     }
     Ok(())
 }

@@ -23,11 +23,12 @@ const SLOW: [&str; 6] = ["prometheus", "promtool", "packages::", "images::", "se
 const QUICK_THREADS: usize = 3;
 
 /// What the tests need that `--quick` leaves in.
-const QUICK_PROGRAMS: [&str; 9] = [
+const QUICK_PROGRAMS: [&str; 10] = [
     "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py",
     "/usr/lib/nagios/plugins/check_disk",
     "bindfs",
     "curl",
+    "faketime",
     "ip",
     "openssl",
     "prometheus-redis-exporter",

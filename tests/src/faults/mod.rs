@@ -1,6 +1,7 @@
 //! Faults, one by one: afterwards every report that a ring held has arrived, each once, the books balance with nothing
 //! outstanding, nobody was announced as down without being so, nobody panicked, and no process takes more memory.
 
+mod clock;
 mod daemons;
 mod links;
 mod network;

@@ -80,6 +80,21 @@ fn a_way_that_swallows_everything_and_says_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_fleet_that_is_cut_off_is_one_alert_until_all_are_back() -> Result<()> {
+    let redis = Redis::start()?;
+    let way = Proxy::start(redis.port())?;
+    let mut rig = Rig::start_with(redis, RigSetup { clients_url: Some(way.url()), ..RigSetup::default() })?;
+    way.set(Traffic::Swallowed);
+    rig.wait_for_an_outage()?;
+    way.set(Traffic::Passes);
+    // The server's own way was good. Whoever comes back later than the others was given the time for it.
+    rig.true_alerts = vec![("FleetSilent", None)];
+    rig.recovers()?;
+    ensure!(!rig.announced()?.is_empty(), "nobody was told");
+    Ok(())
+}
+
+#[test]
 fn messages_that_end_in_the_middle() -> Result<()> {
     let mut proxied = Proxied::start()?;
     // Within the length of a frame, within its first words, and within what was published.

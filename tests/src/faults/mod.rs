@@ -47,7 +47,9 @@ struct Rig {
 struct RigSetup {
     /// Under which URL the server reaches Redis.
     server_url: Option<String>,
-    /// With what the client of the host `one` is started.
+    /// Under which URL the clients reach Redis.
+    clients_url: Option<String>,
+    /// With what the client of the host `one` is started, if it is another.
     first: Option<ClientSetup>,
     /// How often each host reports; default: every second.
     interval: Option<&'static str>,
@@ -106,7 +108,8 @@ impl Rig {
         }
         let redis_url = setup.server_url.unwrap_or_else(|| redis.url());
         let mut server = Server::start(&ServerSetup { redis_url, files, ..ServerSetup::default() })?;
-        let other = ClientSetup { redis_url: redis.url(), ..ClientSetup::default() };
+        let redis_url = setup.clients_url.unwrap_or_else(|| redis.url());
+        let other = ClientSetup { redis_url, ..ClientSetup::default() };
         let first = setup.first.unwrap_or_else(|| other.clone());
         let setups = HOSTS.iter().zip([first, other.clone(), other]);
         let clients =

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, eventually};
+use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, Signal, eventually};
 
 use super::{OUTAGE, Rig, RigSetup};
 use crate::fleet::{ANY_HOST, DEADLINE, books, figure, is_up, start_client};
@@ -216,5 +216,18 @@ fn a_client_is_killed() -> Result<()> {
     rig.clients[0].start_again()?;
     // Its next life has books of its own; what the first one had sent is all here.
     rig.recovers()?.is_nothing_for(&["two", "three"]);
+    Ok(())
+}
+
+#[test]
+fn a_client_that_hangs_is_down_until_it_goes_on() -> Result<()> {
+    // The alert has to end although reports come all the time.
+    let mut rig = Rig::start_with(Redis::start()?, RigSetup { interval: Some("100ms"), ..RigSetup::default() })?;
+    rig.clients[0].process.signal(Signal::STOP)?;
+    rig.wait_for_silence_of("one", OUTAGE)?;
+    rig.clients[0].process.signal(Signal::CONT)?;
+    rig.true_alerts = vec![("HostDown", Some("one"))];
+    rig.recovers()?.is_nothing_for(&["two", "three"]);
+    ensure!(!rig.announced()?.is_empty(), "nobody was told");
     Ok(())
 }

@@ -155,16 +155,18 @@ impl Core {
         self.shared.state.send_replace(LinkState::Connected { since, generation });
     }
 
-    /// Nothing else notices a peer that is gone without a word.
+    /// Nothing else notices a peer that is gone without a word. While messages arrive it is not: the answer is behind them.
     async fn keep_pinging(&self, session: &Session) -> Error {
         let Timing { ping_interval, ping_timeout, .. } = self.settings.timing;
         let mut ticks = interval(ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let arrived = session.arrived();
             match timeout(ping_timeout, session.ping()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error,
+                Err(_) if session.arrived() != arrived => {}
                 Err(_) => return Error::TimedOut(ping_timeout),
             }
         }

@@ -1,5 +1,7 @@
 //! One connection to Redis, from the moment Redis accepts the user until the connection is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
@@ -21,6 +23,8 @@ pub(crate) struct Session {
     connection: MultiplexedConnection,
     /// Cancelled once the connection is lost or given up. From then on nothing is delivered and no command waits.
     gone: CancellationToken,
+    /// Messages that have arrived.
+    arrived: Arc<AtomicU64>,
     /// Written by the driver, read by those who wait for their subscriptions.
     settled: watch::Sender<Settled>,
     command_timeout: Duration,
@@ -51,7 +55,8 @@ impl Session {
 
     async fn connect(settings: &Settings, inbox: &InboxSender) -> Result<Self, String> {
         let gone = CancellationToken::new();
-        let deliverer = Deliverer { inbox: inbox.clone(), gone: gone.clone() };
+        let arrived = Arc::<AtomicU64>::default();
+        let deliverer = Deliverer { inbox: inbox.clone(), gone: gone.clone(), arrived: Arc::clone(&arrived) };
         // Every limit of time is set here, outside the library: its own do not cover all that a command may wait for.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -63,7 +68,7 @@ impl Session {
             if error.is_io_error() { error.to_string() } else { Error::from(error).to_string() }
         })?;
         let command_timeout = settings.timing.command_timeout;
-        Ok(Self { connection, gone, settled: watch::Sender::default(), command_timeout })
+        Ok(Self { connection, gone, arrived, settled: watch::Sender::default(), command_timeout })
     }
 
     /// Sends the commands in one piece and returns one answer for each, refusals included.
@@ -96,6 +101,11 @@ impl Session {
             Some(Error::Refused(text)) if text.starts_with("LOADING") => Err(Error::Refused(text)),
             _ => Ok(()),
         }
+    }
+
+    /// How many messages have arrived.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// The name is for people who look at `CLIENT LIST`; a Redis that refuses it serves us as well.
@@ -223,6 +233,7 @@ fn connection_info(settings: &Settings) -> RedisResult<redis::ConnectionInfo> {
 struct Deliverer {
     inbox: InboxSender,
     gone: CancellationToken,
+    arrived: Arc<AtomicU64>,
 }
 
 impl AsyncPushSender for Deliverer {
@@ -243,6 +254,7 @@ impl AsyncPushSender for Deliverer {
             // Names of ours are ASCII; one that is not text is passed on mangled, for its reader to refuse and count.
             let channel = String::from_utf8(channel)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+            self.arrived.fetch_add(1, Ordering::Relaxed);
             self.inbox.offer(channel, payload);
         }
         Ok(())

@@ -141,6 +141,15 @@ impl PreparedLayout {
         self.series
     }
 
+    /// What it takes, in bytes.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        let of_family = |family: &PreparedFamily| {
+            size_of::<PreparedFamily>() + family.text.capacity() + family.ends.capacity() * size_of::<usize>()
+        };
+        self.families.iter().map(of_family).sum()
+    }
+
     /// Its families, in the order of their values.
     #[must_use]
     pub(crate) fn families(&self) -> &[PreparedFamily] {

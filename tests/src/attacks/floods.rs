@@ -58,11 +58,9 @@ fn a_host_that_floods_is_named_and_costs_the_others_nothing() -> Result<()> {
         let of_host = page.value("hostwatch_host_messages_flooded_total", &[("instance", "evil")]);
         let connections = page.value("hostwatch_redis_connections_total", &[]);
         let told = format!("{refused} in all, {of_host:?} of the host, {connections:?} connections");
-        // Of so many messages a second 500 pass, which are refused one by one. A server that gets no time to read loses its
-        // connection, and with it what Redis has not handed on.
+        // Of so many messages a second 500 pass, which are refused one by one.
         let all = (SECONDS * RATE) as f64;
-        let is_whole = refused >= all && of_host > Some(all / 2.0);
-        ensure!(is_whole || (connections > Some(1.0) && of_host > Some(1_000.0)), "{told}");
+        ensure!(refused >= all && of_host > Some(all / 2.0), "{told}");
         ensure!(page.value("hostwatch_host_messages_flooded_total", &[("instance", "good")]) == Some(0.0));
         Ok(())
     })?;
@@ -119,8 +117,6 @@ fn a_flood_of_the_largest_messages() -> Result<()> {
         ensure!(flooded >= 100.0 && refused >= 10.0 && layouts >= 10.0, "{told}");
         Ok(())
     })?;
-    // Layouts are held for a minute, as far as they passed the quota of 32 MiB at once, and are larger when they are read.
-    rig.room += ROOM;
     rig.stands()
 }
 

@@ -27,8 +27,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A host that does not run what it should is reminded after so long.
 const REMIND_AFTER: Duration = Duration::from_secs(60);
 
-/// So many series a host's layouts may have that no report has used yet.
-const MAX_HELD_SERIES: usize = 100_000;
+/// So many bytes a host's layouts may take that no report has used yet.
+const MAX_HELD_BYTES: usize = 16 << 20;
 /// So long a layout waits for the first report that uses it.
 const HELD_FOR: Duration = Duration::from_secs(60);
 
@@ -83,10 +83,10 @@ impl Parked {
             self.layouts.retain(|(_, held)| held.id() != layout.id());
             self.layouts.push_back((now.monotonic, layout));
         }
-        let mut series: usize = self.layouts.iter().map(|(_, layout)| layout.series()).sum();
-        while series > MAX_HELD_SERIES || self.layouts.len() > MAX_SERVICES {
+        let mut bytes: usize = self.layouts.iter().map(|(_, layout)| layout.bytes()).sum();
+        while bytes > MAX_HELD_BYTES || self.layouts.len() > MAX_SERVICES {
             let Some((_, oldest)) = self.layouts.pop_front() else { break };
-            series -= oldest.series();
+            bytes -= oldest.bytes();
         }
     }
 

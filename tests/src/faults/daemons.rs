@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use hostwatch_testkit::{Client, ClientSetup, Page, Redis, Server, ServerSetup, Signal, eventually};
+use serde_json::Value;
 
 use super::{OUTAGE, Rig, RigSetup};
 use crate::fleet::{ANY_HOST, DEADLINE, books, figure, is_up, start_client};
@@ -61,14 +62,19 @@ fn received_total(page: &Page) -> Result<f64> {
     figure(page, "hostwatch_host_reports_received_total", "one")
 }
 
-/// What the client says of its ring in its status file: how many reports have left it. The file is written every few seconds.
-fn dropped_from_the_ring(client: &Client) -> Result<f64> {
+/// What the client says of itself in its status file, which is written every few seconds.
+fn status(client: &Client) -> Result<Value> {
     let asked_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     eventually("the client says how it is", DEADLINE, || {
-        let status: serde_json::Value = serde_json::from_slice(&std::fs::read(client.status_file())?)?;
+        let status: Value = serde_json::from_slice(&std::fs::read(client.status_file())?)?;
         ensure!(status["time_ms"].as_u64() > Some(asked_ms), "{status} is old");
-        status["ring"]["dropped"].as_f64().context("no count of dropped reports")
+        Ok(status)
     })
+}
+
+/// How many reports have left the client's ring, by its own word.
+fn dropped_from_the_ring(client: &Client) -> Result<f64> {
+    status(client)?["ring"]["dropped"].as_f64().context("no count of dropped reports")
 }
 
 #[test]
@@ -135,7 +141,16 @@ fn two_clients_that_say_they_are_one_host_are_named() -> Result<()> {
         ensure!(conflict == Some(1.0), "no conflict");
         Ok(())
     })?;
-    assert!(rig.server.process.log().contains("two clients say that they are one"), "{}", rig.server.process.log());
+    let host: Value = serde_json::from_str(&rig.server.get("/api/v1/hosts/one")?.1)?;
+    let (log, (_, overview)) = (rig.server.process.log(), rig.server.get("/")?);
+    assert!(log.contains("two clients say that they are one"), "{log}");
+    for client in [&rig.clients[0], &rig.clients[3]] {
+        let status = status(client)?;
+        let epoch = status["epoch"].as_str().context("no epoch")?;
+        assert!(log.contains(epoch) && overview.contains(epoch), "{epoch} is not named");
+        let named = host["conflict"].as_array().is_some_and(|both| both.iter().any(|one| one["epoch"] == epoch));
+        assert!(named, "{epoch} is not in {host}");
+    }
     let page = rig.server.page()?;
     assert!(page.value("node_load1", &[("instance", "one")]).is_none(), "whose value would it be?");
     books(&page, "two").context("the other host is not concerned")?;

@@ -1,10 +1,11 @@
 //! What is shipped for Prometheus, Grafana and Docker Compose: every file is read by the program that it is for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use hostwatch_testkit::{Client, ClientSetup, Prometheus, Redis, Server, ServerSetup, eventually, require, root};
+use hostwatch_testkit::{Client, ClientSetup, Page, Prometheus, Redis, Server, ServerSetup, eventually, require, root};
 use serde_json::Value;
 
 use crate::fleet::{DEADLINE, is_up};
@@ -61,10 +62,10 @@ impl Rig {
         Ok(Self { server, _client: client, redis })
     }
 
-    /// A Prometheus that scrapes it as a shipped file says.
-    fn prometheus(&self, file: &str) -> Result<Prometheus> {
+    /// A Prometheus that scrapes it as a shipped file says, from the line `begin` on.
+    fn prometheus(&self, file: &str, begin: &str) -> Result<Prometheus> {
         let text = read(&packaging()?.join("prometheus").join(file))?;
-        let (_, scrape_configs) = text.split_once("\nscrape_configs:\n").context("no scrape_configs")?;
+        let (_, scrape_configs) = text.split_once(&format!("\n{begin}\n")).with_context(|| format!("no {begin}"))?;
         Prometheus::start(&scrape_configs.replace("127.0.0.1:10120", self.server.address()))
     }
 }
@@ -91,9 +92,9 @@ fn prometheus_takes_the_shipped_files() -> Result<()> {
 fn prometheus_sees_a_host_once_in_both_ways_of_scraping() -> Result<()> {
     let rig = Rig::start()?;
     for file in ["page.yml", "sd.yml"] {
-        let prometheus = rig.prometheus(file)?;
+        let prometheus = rig.prometheus(file, "scrape_configs:")?;
         eventually(file, DEADLINE, || {
-            for series in ["node_load1", "hostwatch_host_up"] {
+            for series in ["node_load1", "hostwatch_client_cpu_seconds_total", "hostwatch_host_up"] {
                 let seen = prometheus.query(&format!("{series}{{instance=\"{HOST}\"}}"))?;
                 ensure!(seen.len() == 1, "{series}: {seen:?}");
             }
@@ -108,9 +109,31 @@ fn prometheus_sees_a_host_once_in_both_ways_of_scraping() -> Result<()> {
 }
 
 #[test]
+fn prometheus_takes_no_series_of_a_host_from_the_page_besides_the_hosts_own() -> Result<()> {
+    let rig = Rig::start()?;
+    // Without the job before it, so that whatever is there came from the page of the fleet.
+    let prometheus = rig.prometheus("sd.yml", "  # What the server knows of the fleet and of itself.")?;
+    for series in ["hostwatch_build_info", "hostwatch_host_up", "ALERTS", "fleet:memory_available_bytes:sum"] {
+        eventually(series, DEADLINE, || {
+            ensure!(!prometheus.query(series)?.is_empty(), "no {series}");
+            Ok(())
+        })?;
+    }
+    let (status, page) = rig.server.get(&format!("/metrics/host/{HOST}"))?;
+    ensure!(status == 200, "{status}: {page}");
+    let of_host: BTreeSet<String> = Page::parse(&page)?.samples.into_iter().map(|sample| sample.name).collect();
+    ensure!(of_host.iter().any(|name| name.starts_with("hostwatch_")), "{of_host:?}");
+    for sample in prometheus.query(&format!("count by (__name__) ({{instance=\"{HOST}\"}})"))? {
+        let name = sample.label("__name__").unwrap_or(&sample.name);
+        ensure!(!of_host.contains(name), "{name} comes twice");
+    }
+    Ok(())
+}
+
+#[test]
 fn prometheus_answers_every_panel_of_the_dashboard() -> Result<()> {
     let rig = Rig::start()?;
-    let prometheus = rig.prometheus("page.yml")?;
+    let prometheus = rig.prometheus("page.yml", "scrape_configs:")?;
     // Something has to be refused before there is a series of what was.
     rig.redis.cli(&["PUBLISH", "hostwatch:{web}:reports", "garbage"])?;
     let dashboard: Value = serde_json::from_str(&read(&packaging()?.join("grafana/fleet.json"))?)?;

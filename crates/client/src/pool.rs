@@ -73,7 +73,9 @@ struct Queue {
     threads: usize,
     /// How many of the threads wait for work: one at the most, but for a moment.
     idle: usize,
-    /// When a run last began, or a thread to run it.
+    /// Whether the idle thread was called and has not begun since. One that something keeps from waking up never does.
+    is_called: bool,
+    /// When a run last began, or a thread to run it, or the idle one was called.
     last_begin: Moment,
     /// Whether the system gave no thread the last time.
     is_refused: bool,
@@ -115,11 +117,12 @@ impl Pool {
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
         let queue = self.shared.queue();
-        let may_grow = !queue.waiting.is_empty() && (queue.idle > 0 || queue.threads < MAX_THREADS);
-        (may_grow || !queue.finished.is_empty()).then_some(queue.last_begin + PATIENCE)
+        let may_help = queue.idle > 0 && !queue.is_called || queue.threads < MAX_THREADS;
+        (may_help && !queue.waiting.is_empty() || !queue.finished.is_empty()).then_some(queue.last_begin + PATIENCE)
     }
 
-    /// Has one thread more serve the queue when runs wait: one that is idle, or a new one if none has begun for a while.
+    /// Has one thread more serve the queue when runs wait: one that is idle, or a new one if none has begun for a while,
+    /// not even the idle one that was called.
     pub(crate) fn relieve(&self) {
         let now = self.clock.now();
         let mut queue = self.shared.queue();
@@ -127,8 +130,8 @@ impl Pool {
             return;
         }
         let is_stalled = queue.threads == 0 || now.since(queue.last_begin) >= PATIENCE;
-        if queue.idle > 0 {
-            queue.last_begin = now;
+        if queue.idle > 0 && !queue.is_called {
+            (queue.is_called, queue.last_begin) = (true, now);
             drop(queue);
             self.shared.work.notify_one();
         } else if is_stalled && queue.threads < MAX_THREADS {
@@ -177,7 +180,7 @@ fn serve(clock: Clock, shared: &Shared) {
     loop {
         let mut has_run = false;
         while let Some(job) = queue.waiting.pop_front() {
-            queue.last_begin = clock.now();
+            (queue.is_called, queue.last_begin) = (false, clock.now());
             drop(queue);
             let finished = run(job);
             queue = shared.queue();
@@ -195,7 +198,7 @@ fn serve(clock: Clock, shared: &Shared) {
             queue.threads -= 1;
             return;
         }
-        queue.idle += 1;
+        (queue.is_called, queue.idle) = (false, queue.idle + 1);
         queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         queue.idle -= 1;
     }
@@ -220,4 +223,45 @@ fn run(job: Job) -> Finished {
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use hostwatch_plugins::CollectError;
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Plugin for Nothing {
+        fn collect(&mut self, _: &mut Samples) -> Result<(), CollectError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_thread_that_does_not_come_is_not_waited_for() {
+        let clock = Clock::start();
+        let pool = Pool::new(clock);
+        // As if something held the thread that waits.
+        {
+            let mut queue = pool.shared.queue();
+            (queue.threads, queue.idle) = (1, 1);
+        }
+        let mut finished = Vec::new();
+        for run in 1..=3 {
+            let instance = Instance { plugin: Box::new(Nothing), samples: Samples::new() };
+            pool.submit(vec![Job { service: "one".parse().unwrap(), run, instance: Box::new(instance) }]);
+            assert_eq!(pool.shared.queue().threads, 1, "the idle one is called first");
+            tokio::time::sleep_until(clock.instant(pool.next().unwrap())).await;
+            pool.relieve();
+            pool.ended().await;
+            pool.take_finished(&mut finished);
+            assert_eq!(finished.pop().map(|finished| finished.run), Some(run));
+            // The thread that helped out ends by itself.
+            while pool.shared.queue().threads > 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }

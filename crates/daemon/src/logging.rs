@@ -1,4 +1,4 @@
-//! The log: to the journal where that is what reads our stderr, else as lines on stderr.
+//! The log: to the journal where that is what reads our stderr, else as lines on stdout, where containers are looked at.
 //!
 //! The journal shows a line's message only, so what people must read belongs into the message; what they search for is a
 //! field too, and is `HOSTWATCH_HOST`, `HOSTWATCH_SERVICE` and so on there.
@@ -56,9 +56,9 @@ fn output() -> Box<dyn Layer<Registry> + Send + Sync> {
     {
         return Box::new(journal.with_field_prefix(Some("HOSTWATCH".to_owned())));
     }
-    // A full disk or a closed pipe behind stderr must not become a panic, which the report of a failed write would be.
+    // A full disk or a closed pipe behind stdout must not become a panic, which the report of a failed write could be.
     let lines = fmt::layer().compact().with_target(false).log_internal_errors(false);
-    Box::new(lines.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr))
+    Box::new(lines.with_ansi(io::stdout().is_terminal()).with_writer(io::stdout))
 }
 
 fn journal_stream() -> String {

@@ -422,8 +422,10 @@ impl Agent {
             config.revision
         );
         for refusal in &mut self.refused {
+            let service = config.services.iter().find(|service| service.name == refusal.service);
             tracing::warn!(
                 service = refusal.service.as_str(),
+                plugin = service.map(|service| service.plugin.as_str()),
                 "service {} is refused: {}",
                 refusal.service,
                 refusal.reason

@@ -225,6 +225,7 @@ impl Runner {
         if overran {
             tracing::info!(
                 service = finished.service.as_str(),
+                plugin = service.descriptor.name,
                 "service {} has ended after {:.1?}; it was given up before",
                 finished.service,
                 finished.took

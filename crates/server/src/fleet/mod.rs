@@ -319,13 +319,16 @@ impl Fleet {
     fn refuse(&mut self, refusal: &Refused, channel: &str, now: Now) {
         *self.summary.refused.entry(refusal.reason).or_default() += 1;
         // Only its own account can publish there, so that it is the culprit whatever the message says.
-        if let Some(speaker) = self.names.parse(channel).and_then(|(speaker, _)| speaker.parse::<HostId>().ok()) {
-            self.blame(&speaker, |faults| faults.refused += 1);
+        let speaker = self.names.parse(channel).and_then(|(speaker, _)| speaker.parse::<HostId>().ok());
+        if let Some(speaker) = &speaker {
+            self.blame(speaker, |faults| faults.refused += 1);
         }
         if let Some(suppressed) = self.log_limit.allow(refusal.reason, now.monotonic) {
             let channel: String = channel.chars().take(200).collect();
             let Refused { reason, detail } = refusal;
+            let host = speaker.as_ref().map(tracing::field::display);
             warn!(
+                host,
                 "a message on {channel:?} was refused ({reason}): {detail}; {suppressed} others for this reason before"
             );
         }

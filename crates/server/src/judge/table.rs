@@ -70,7 +70,7 @@ impl Table {
         took: Duration,
         now_ms: i64,
     ) {
-        let RuleStatus { name, subject, health, .. } = &mut self.rows[row];
+        let RuleStatus { name, kind, subject, health, .. } = &mut self.rows[row];
         let Health { evaluations, failures, last_error, last_duration_seconds, last_evaluation_ms } = health;
         *evaluations += 1;
         *last_duration_seconds = took.as_secs_f64();
@@ -83,8 +83,10 @@ impl Table {
                 *failures += 1;
                 let error = error.to_string();
                 if last_error.is_none() {
-                    let host = host.map_or("the fleet", HostId::as_str);
-                    warn!("rule {subject} of {name} failed on {host}: {error}");
+                    let place = host.map_or("the fleet", HostId::as_str);
+                    let alert = (*kind != "record").then_some(subject.as_str());
+                    let host = host.map(tracing::field::display);
+                    warn!(host, alert, "rule {subject} of {name} failed on {place}: {error}");
                 }
                 *last_error = Some(LastError { host: host.cloned(), error, at_ms: now_ms });
             }

@@ -1,4 +1,4 @@
-//! A clean Debian 12 that boots systemd: a container without a network, which finds what apt asks for in apt's own cache.
+//! A clean Debian that boots systemd: a container without a network, which finds what apt asks for in apt's own cache.
 
 use std::time::Duration;
 
@@ -17,11 +17,13 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Its hostname, which is the id of its host.
 pub(crate) const HOST: &str = "machine";
 
-const IMAGE: &str = "hostwatch-test:systemd";
+/// The release that the packages are for, and the next one, whose systemd is newer.
+const RELEASE: &str = "bookworm";
+const NEXT_RELEASE: &str = "trixie";
 
 /// The slim image leaves documents out, which hold examples that are to be used; a real machine has them.
 /// `PrivateUsers=` together with `User=` needs a right that containers lack; nothing else of the units is changed.
-const IMAGE_FILE: &str = r"FROM debian:bookworm-slim
+const IMAGE_FILE: &str = r"FROM debian:RELEASE-slim
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends dbus systemd systemd-sysv \
     && apt-get install -q -y --download-only apache2-utils curl openssl redis-server
 RUN echo 'path-include=/usr/share/doc/*' > /etc/dpkg/dpkg.cfg.d/zz-documents && mkdir /etc/systemd/system/service.d \
@@ -35,15 +37,32 @@ impl Machine {
     /// Boots one on which nothing of ours is installed. The packages of this tree lie in `/packages`, those of an earlier
     /// build in `/earlier`.
     pub(crate) fn boot() -> Result<Self> {
+        Self::boot_release(RELEASE)
+    }
+
+    /// Boots one of the next release of Debian, on which nothing of ours is installed.
+    pub(crate) fn boot_next() -> Result<Self> {
+        Self::boot_release(NEXT_RELEASE)
+    }
+
+    fn boot_release(release: &str) -> Result<Self> {
         let docker = Docker::shared()?;
-        docker.make_debian()?;
-        docker.build(IMAGE, IMAGE_FILE)?;
-        let rights = ["--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"];
+        docker.make_debian(release)?;
+        let image = format!("hostwatch-test:{release}");
+        docker.build(&image, &IMAGE_FILE.replace("RELEASE", release))?;
+        let unconfined = ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"];
+        // Without the latter two root would see of others' processes no more than anybody.
+        let rights = ["--cap-add=SYS_ADMIN", "--cap-add=DAC_READ_SEARCH", "--cap-add=SYS_PTRACE"];
         let mounts = ["--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"];
         let places = ["--cgroupns=host", "--network=none", "--hostname", HOST];
+        // A newer systemd wants to be told that the kernel's older kind of cgroups will do.
+        let legacy =
+            "--env=SYSTEMD_PROC_CMDLINE=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd.unified_cgroup_hierarchy=0";
+        let legacy: &[&str] = if release == RELEASE { &[] } else { &[legacy] };
         // systemd hands credentials to a service through a mount, which it takes to be shared as on a real machine.
-        let init = [IMAGE, "sh", "-c", "mount --make-rshared / && exec /sbin/init"];
-        let container = Container::start(&docker, &[&rights[..], &mounts, &places, &init].concat())?;
+        let init = [&image, "sh", "-c", "mount --make-rshared / && exec /sbin/init"];
+        let container =
+            Container::start(&docker, &[&unconfined[..], &rights, &mounts, &places, legacy, &init].concat())?;
         let machine = Self(container);
         machine.eventually("the machine has booted", "systemctl is-system-running | grep -E 'running|degraded'")?;
         Ok(machine)

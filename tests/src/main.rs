@@ -31,6 +31,8 @@ mod http;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod installed;
+#[cfg(test)]
 mod interfaces;
 #[cfg(test)]
 mod machine;
@@ -60,8 +62,6 @@ mod security;
 mod security_steps;
 #[cfg(test)]
 mod service_manager;
-#[cfg(test)]
-mod systemd;
 #[cfg(test)]
 mod textfile;
 #[cfg(test)]

@@ -16,8 +16,10 @@ struct Tally {
     failed: u64,
 }
 
-/// What tests have in their names that need Prometheus, Docker, packages, images, or a machine that boots.
-const SLOW: [&str; 6] = ["prometheus", "promtool", "packages::", "images::", "security_steps::", "systemd"];
+/// What tests have in their names that need Prometheus, Docker, packages, images, or a machine that boots: words that single
+/// tests are marked with, and modules that only the system tests have.
+const SLOW: [&str; 8] =
+    ["prometheus", "promtool", "hangs::", "images::", "installed::", "packages::", "sandbox::", "security_steps::"];
 
 /// So many tests run at once on each processor with `--quick`: those that it leaves in wait more than they compute.
 const QUICK_THREADS: usize = 3;

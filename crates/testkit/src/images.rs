@@ -9,7 +9,10 @@ use anyhow::{Context, Result, ensure};
 use crate::docker::succeed;
 use crate::{Docker, require};
 
-const DEBIAN: &str = "debian:bookworm-slim";
+/// Which way [`Docker::make_debian`] makes images: what an earlier one has made is made again.
+const RECIPE: &str = "2";
+const RECIPE_LABEL: &str = "hostwatch-recipe";
+
 const RUST: &str = "rust:1.95-bookworm";
 
 const RUST_FILE: &str = "FROM debian:bookworm-slim
@@ -20,17 +23,21 @@ COPY lib /usr/local/lib
 ";
 
 impl Docker {
-    /// Makes `debian:bookworm-slim`, unless it is there: what that image is on a machine without a registry.
+    /// Makes `debian:RELEASE-slim`, unless it is there: what that image is on a machine without a registry.
     ///
     /// # Errors
     /// When mmdebstrap is not installed or fails.
-    pub fn make_debian(&self) -> Result<()> {
+    pub fn make_debian(&self, release: &str) -> Result<()> {
+        let image = format!("debian:{release}-slim");
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.run(&["image", "inspect", DEBIAN]).is_ok() {
+        let recipe = format!("{{{{index .Config.Labels \"{RECIPE_LABEL}\"}}}}");
+        if self.run(&["image", "inspect", "--format", &recipe, &image]).is_ok_and(|recipe| recipe.trim() == RECIPE) {
             return Ok(());
         }
         let mut command = Command::new(require("mmdebstrap")?);
         command.args(["--variant=minbase", "--quiet"]);
+        // Else apt brings the program that merges /usr, and for it the whole of Perl: 50 MB that the slim image has not.
+        command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
         // As in the slim image: https://github.com/debuerreotype/debuerreotype, scripts/.slimify-excludes.
         for path in ["doc", "info", "linda", "lintian/overrides", "locale", "man"] {
             command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
@@ -40,9 +47,10 @@ impl Docker {
         command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Check-Date \"false\""]);
         command.arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/*");
         let tar = self.directory.path().join("debian.tar");
-        command.arg("bookworm").arg(&tar);
+        command.arg(release).arg(&tar);
         succeed(&mut command)?;
-        self.run(&["import", &tar.display().to_string(), DEBIAN])?;
+        let label = format!("LABEL {RECIPE_LABEL}={RECIPE}");
+        self.run(&["import", "--change", &label, &tar.display().to_string(), &image])?;
         std::fs::remove_file(tar)?;
         Ok(())
     }
@@ -52,7 +60,7 @@ impl Docker {
     /// # Errors
     /// As [`Docker::make_debian`].
     pub fn make_rust(&self) -> Result<()> {
-        self.make_debian()?;
+        self.make_debian("bookworm")?;
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if self.run(&["image", "inspect", RUST]).is_ok() {
             return Ok(());

@@ -10,11 +10,13 @@ RUN cp /all/Cargo.toml /all/Cargo.lock . && cd /all && \
         touch "/skeleton/$package/src/lib.rs" && echo 'fn main() {}' > "/skeleton/$package/src/main.rs"; \
     done
 
-FROM rust:1.95-bookworm AS build
+# What is built here is used again until a manifest or the lock file changes.
+FROM rust:1.95-bookworm AS dependencies
 WORKDIR /src
-# The dependencies: this layer is used again until a manifest or the lock file changes.
 COPY --from=manifests /skeleton .
 RUN cargo build --release --locked --package hostwatch-server --package hostwatch-client --bins
+
+FROM dependencies AS build
 # The time of the copied files may be earlier than that of the empty ones, which cargo would take for unchanged.
 COPY crates crates
 RUN find crates -name '*.rs' -exec touch {} + \

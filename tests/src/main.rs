@@ -67,6 +67,8 @@ mod textfile;
 #[cfg(test)]
 mod units;
 #[cfg(test)]
+mod views;
+#[cfg(test)]
 mod web_config;
 #[cfg(test)]
 mod workspace;

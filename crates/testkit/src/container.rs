@@ -22,7 +22,13 @@ impl Container {
     /// When it cannot be started.
     pub fn start(docker: &Arc<Docker>, arguments: &[&str]) -> Result<Self> {
         let id = docker.run(&[&["run", "--detach", "--label", LABEL], arguments].concat())?;
-        Ok(Self { docker: Arc::clone(docker), id: id.trim().to_owned() })
+        Ok(Self::adopt(docker, id.trim()))
+    }
+
+    /// Takes one into care that something else has started.
+    #[must_use]
+    pub fn adopt(docker: &Arc<Docker>, id: &str) -> Self {
+        Self { docker: Arc::clone(docker), id: id.to_owned() }
     }
 
     /// Runs a script of `sh` in it, which ends at the first command that fails; hands out what it printed.
@@ -83,6 +89,14 @@ impl Container {
     pub fn logs(&self) -> Result<String> {
         let output = self.docker.command(&["logs", &self.id]).output()?;
         Ok(String::from_utf8([output.stdout, output.stderr].concat())?)
+    }
+
+    /// What its process has written to its standard output alone.
+    ///
+    /// # Errors
+    /// When the engine does not know.
+    pub fn stdout(&self) -> Result<String> {
+        self.docker.run(&["logs", &self.id])
     }
 
     /// The process id that a process in it has on this machine.

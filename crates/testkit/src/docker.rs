@@ -20,7 +20,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const LOCK_DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// Marks the containers that are ours to remove.
-pub(crate) const LABEL: &str = "hostwatch-test";
+pub const LABEL: &str = "hostwatch-test";
 
 /// A running engine with a socket of its own. Its images stay in `target/docker` for the next run. With the last
 /// reference its containers are removed and it is stopped; it also stops, with its containers, when this process is killed.

@@ -24,7 +24,7 @@ mod speaker;
 
 pub use client::{Client, ClientSetup};
 pub use container::Container;
-pub use docker::Docker;
+pub use docker::{Docker, LABEL};
 pub use eventually::{eventually, eventually_every};
 pub use http::{Scraper, get, get_as};
 pub use network::Network;

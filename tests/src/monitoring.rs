@@ -89,6 +89,43 @@ fn prometheus_takes_the_shipped_files() -> Result<()> {
 }
 
 #[test]
+fn compose_brings_each_program_to_where_the_others_look_for_it() -> Result<()> {
+    let compose = read(&packaging()?.join("compose.yaml"))?;
+    for (file, says, reads) in [
+        ("compose/prometheus.yml", "targets: [\"127.0.0.1:10120\"]", "127.0.0.1:${HOSTWATCH_PORT:-10120}"),
+        ("compose/prometheus.yml", "targets: [\"127.0.0.1:9093\"]", "--web.listen-address=127.0.0.1:9093"),
+        ("compose/prometheus.yml", "rule_files:\n  - rules.yml", "rules.yml:/etc/prometheus/rules.yml"),
+        ("compose/datasource.yml", "url: http://127.0.0.1:9090", "--web.listen-address=127.0.0.1:9090"),
+        ("compose/datasource.yml", "isDefault: true", "/etc/grafana/provisioning/datasources/hostwatch.yml"),
+        (
+            "compose/dashboards.yml",
+            "path: /var/lib/grafana/dashboards\n",
+            "fleet.json:/var/lib/grafana/dashboards/fleet.json",
+        ),
+        ("compose/dashboards.yml", "providers:", "/etc/grafana/provisioning/dashboards/hostwatch.yml"),
+    ] {
+        ensure!(read(&packaging()?.join(file))?.contains(says), "{file} does not say {says}");
+        ensure!(compose.contains(reads), "compose.yaml does not say {reads}");
+    }
+    // Whatever is mounted from the repository is there.
+    let mounts = compose.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next());
+    let mounts: Vec<PathBuf> = mounts.map(|path| packaging().map(|folder| folder.join(path))).collect::<Result<_>>()?;
+    ensure!(mounts.len() == 7 && mounts.iter().all(|path| path.exists()), "{mounts:?}");
+    Ok(())
+}
+
+#[test]
+fn the_readme_scrapes_as_the_shipped_file_does() -> Result<()> {
+    let readme = read(&root()?.join("README.md"))?;
+    let (_, rest) = readme.split_once("\n```yaml\n").context("no snippet")?;
+    let snippet = rest.split("```").next().context("a snippet")?;
+    let page = read(&packaging()?.join("prometheus/page.yml"))?;
+    let page: String = page.split_inclusive('\n').filter(|line| !line.trim().starts_with('#')).collect();
+    ensure!(page.ends_with(snippet), "{snippet}");
+    Ok(())
+}
+
+#[test]
 fn prometheus_sees_a_host_once_in_both_ways_of_scraping() -> Result<()> {
     let rig = Rig::start()?;
     for file in ["page.yml", "sd.yml"] {

@@ -70,8 +70,9 @@ fn packages_are_complete() -> Result<()> {
         ] {
             ensure!(files.lines().any(|line| line.ends_with(&format!(" .{file}"))), "{name} has no {file}:\n{files}");
         }
-        // Whatever is shipped below packaging/config is the server's, but for the settings of the client.
         if short == "server" {
+            ensure!(files.contains(" ./usr/share/man/man5/hostwatch-inventory.5.gz\n"), "{files}");
+            // Whatever is shipped below packaging/config is the server's, but for the settings of the client.
             for folder in ["", "services", "rules"] {
                 for entry in std::fs::read_dir(root()?.join("packaging/config").join(folder))? {
                     let entry = entry?.path();
@@ -81,6 +82,19 @@ fn packages_are_complete() -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn packages_complete_commands_in_bash() -> Result<()> {
+    for (path, name) in paths()?.iter().zip(["hostwatch-client", "hostwatch-server"]) {
+        let directory = tempfile::tempdir()?;
+        output(Command::new("dpkg-deb").arg("--extract").arg(path).arg(directory.path()))?;
+        let file = format!("usr/share/bash-completion/completions/{name}.bash");
+        let script = format!("bash -n {file} && . ./{file} && complete -p {name}");
+        let complete = output(Command::new("bash").args(["-c", &script]).current_dir(directory.path()))?;
+        ensure!(complete.contains(" -F ") && complete.trim_end().ends_with(name), "{complete}");
     }
     Ok(())
 }
